@@ -1,0 +1,1 @@
+"""The REST surface of Jobseal: translates HTTP into calls of `relayer` services and back."""

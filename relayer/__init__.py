@@ -1,0 +1,1 @@
+"""Everything of Jobseal that runs off chain and is not HTTP."""
