@@ -15,7 +15,7 @@ help: ## Show the targets
 # --- set-up -------------------------------------------------------------------------------------
 
 .PHONY: setup
-setup: .venv/.stamp ## Install the toolchain into this folder (demo and test do it by themselves)
+setup: .venv/.stamp out/.stamp ## Install the toolchain into this folder (demo and test do it by themselves)
 
 .venv/.stamp: requirements.lock tools/bootstrap.lock pyproject.toml
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
@@ -24,8 +24,39 @@ setup: .venv/.stamp ## Install the toolchain into this folder (demo and test do 
 	.venv/bin/uv pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@
 
+node_modules/.stamp: package.json package-lock.json
+	npm ci --ignore-scripts --no-audit --no-fund --silent
+	touch $@
+
+.tools/.stamp: node_modules/.stamp tools/link-foundry
+	tools/link-foundry
+	touch $@
+
+out/.stamp: .tools/.stamp foundry.toml tools/solc $(shell find contracts script -name '*.sol')
+	forge build --skip test
+	touch $@
+
 .PHONY: lock
 lock: ## Compile the locks anew from pyproject.toml
 	.venv/bin/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header --no-annotate --quiet -o requirements.lock
 	awk '/^uv==/ {p=1; print; next} /^[a-z]/ {p=0} p' requirements.lock > tools/bootstrap.lock
+
+# --- contracts ----------------------------------------------------------------------------------
+
+.PHONY: abi
+abi: out/.stamp ## Write the registry's ABI for the relayer
+	$(PYTHON) tools/abi.py
+
+.PHONY: abi-check
+abi-check: out/.stamp
+	$(PYTHON) tools/abi.py --check
+
+.PHONY: test-contracts
+test-contracts: abi-check ## Format, unit and fuzz tests of the contracts
+	forge fmt --check
+	forge test
+
+.PHONY: test-ape
+test-ape: .venv/.stamp out/.stamp ## The registry deployed and driven from Python
+	APE_DATA_FOLDER=$(CURDIR)/.build/ape pytest -c test/contracts/ape/pytest.ini test/contracts/ape

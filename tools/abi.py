@@ -1,0 +1,34 @@
+"""Copies the registry's ABI from forge's artifact to where the relayer reads it.
+
+``tools/abi.py`` writes the file; ``tools/abi.py --check`` fails where it differs from what it would write.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+ARTIFACT = ROOT / "out/JobRegistry.sol/JobRegistry.json"
+TARGET = ROOT / "relayer/chain/abi/job_registry.json"
+
+
+def render() -> str:
+    """The ABI, entries by type and name, so that a diff shows a change and nothing else."""
+    entries = json.loads(ARTIFACT.read_text())["abi"]
+    entries.sort(key=lambda entry: (entry["type"], entry.get("name", ""), json.dumps(entry, sort_keys=True)))
+    return json.dumps(entries, indent=2) + "\n"
+
+
+def main() -> int:
+    """Write or check, by the argument; the exit status."""
+    if "--check" not in sys.argv[1:]:
+        TARGET.parent.mkdir(parents=True, exist_ok=True)
+        TARGET.write_text(render())
+    elif not TARGET.exists() or TARGET.read_text() != render():
+        sys.stderr.write(f"{TARGET.relative_to(ROOT)} is not the contract's ABI: run `make abi` and commit it\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
