@@ -1,0 +1,177 @@
+"""JSON that means the same to everybody: strict parsing (RFC 8259, RFC 7493) and one canonical form (RFC 8785)."""
+
+import json
+import math
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import rfc8785
+
+MAX_DEPTH = 64
+MAX_INTEGER = 2**53 - 1
+
+JsonCode = Literal["encoding", "syntax", "depth", "duplicate_key", "number", "surrogate", "not_canonical"]
+
+# RFC 8785 writes an integral double below this bound without an exponent, hence as an integer.
+_EXPONENT_FROM = 1e21
+_LONGEST_INTEGER = len(str(-MAX_INTEGER))
+# A string may lack its closing quote: then it swallows the rest, which keeps the scan linear.
+_NESTING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[{]|[\]}]', re.DOTALL)
+_SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class JsonError(ValueError):
+    """JSON that is refused.
+
+    `code` is stable, `sentence` says what is wrong, the message also where. `pointer` (RFC 6901) names the value at fault; where the text does not parse at all it is None
+    and `position` is the offset in bytes.
+    """
+
+    def __init__(
+        self, code: JsonCode, sentence: str, *, pointer: str | None = None, position: int | None = None
+    ) -> None:
+        where = "" if position is None else f" at byte {position}"
+        if pointer is not None:
+            where = f" at {json.dumps(pointer)}" if pointer else " at the top level"
+        super().__init__(f"{sentence}{where}")
+        self.code = code
+        self.sentence = sentence
+        self.pointer = pointer
+        self.position = position
+
+
+@dataclass(frozen=True, slots=True)
+class _Flaw:
+    """Stands in the parsed tree where a value was refused, so that a walk finds its pointer."""
+
+    code: JsonCode
+    sentence: str
+    key: str | None = None
+
+
+class _Hooks:
+    """What the decoder calls for each object and number; `flawed` tells whether any call refused."""
+
+    def __init__(self) -> None:
+        self.flawed = False
+
+    def members(self, pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Flaw:
+        value = dict(pairs)
+        if len(value) == len(pairs):
+            return value
+        counts = Counter(key for key, _ in pairs)
+        repeated = next(key for key, count in counts.items() if count > 1)
+        return self._refuse("duplicate_key", "the object names a key twice", repeated)
+
+    def integer(self, token: str) -> int | _Flaw:
+        if len(token) <= _LONGEST_INTEGER and abs(value := int(token)) <= MAX_INTEGER:
+            return value
+        return self._refuse("number", "the integer is beyond ±(2^53 - 1)")
+
+    def real(self, token: str) -> float | _Flaw:
+        value = float(token)
+        if math.isinf(value):
+            return self._refuse("number", "the number is beyond the range of a double")
+        if MAX_INTEGER < abs(value) < _EXPONENT_FROM:
+            return self._refuse("number", "the number is an integer beyond ±(2^53 - 1)")
+        return value
+
+    def constant(self, token: str) -> _Flaw:
+        return self._refuse("number", f"{token} is not JSON")
+
+    def _refuse(self, code: JsonCode, sentence: str, key: str | None = None) -> _Flaw:
+        self.flawed = True
+        return _Flaw(code, sentence, key)
+
+
+def parse_json(data: bytes) -> Any:
+    """The value of a JSON text in UTF-8, without anything that two parsers could read differently.
+
+    Refused: duplicate keys, integers beyond ±(2^53 - 1) however they are spelt, numbers that overflow a double, NaN and
+    Infinity, lone surrogates, more than 64 levels of nesting. Whatever passes survives `canonical_json` unchanged.
+
+    Raises:
+        JsonError: with the place and a stable code.
+
+    """
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise JsonError("encoding", "the text is not UTF-8", position=error.start) from None
+    _refuse_depth(text)
+    hooks = _Hooks()
+    decoder = json.JSONDecoder(
+        object_pairs_hook=hooks.members,
+        parse_int=hooks.integer,
+        parse_float=hooks.real,
+        parse_constant=hooks.constant,
+    )
+    try:
+        value = decoder.decode(text)
+    except json.JSONDecodeError as error:
+        raise JsonError("syntax", f"not JSON: {error.msg}", position=_offset(text, error.pos)) from None
+    if hooks.flawed or _SURROGATE_ESCAPE.search(text):
+        _refuse_flaws(value, "")
+    return value
+
+
+def canonical_json(value: Any) -> bytes:
+    """The RFC 8785 form of a value, in UTF-8.
+
+    Raises:
+        JsonError: `not_canonical`, for what JSON cannot carry exactly (NaN, large integers, surrogates, other types).
+
+    """
+    try:
+        return rfc8785.dumps(value)
+    except (rfc8785.CanonicalizationError, UnicodeEncodeError, RecursionError) as error:
+        raise JsonError("not_canonical", f"the value has no canonical JSON form ({error})") from None
+
+
+def _refuse_depth(text: str) -> None:
+    """Runs before the parser, whose own recursion it thereby bounds."""
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
+        return
+    depth = 0
+    for token in _NESTING.finditer(text):
+        mark = token.group()[0]
+        if mark in "[{":
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise JsonError(
+                    "depth", f"nested deeper than {MAX_DEPTH} levels", position=_offset(text, token.start())
+                )
+        elif mark in "]}":
+            depth -= 1
+
+
+def _refuse_flaws(value: Any, pointer: str) -> None:
+    """Walks the tree, at most 64 levels deep, to the first flaw in document order."""
+    match value:
+        case _Flaw(code, sentence, key):
+            raise JsonError(code, sentence, pointer=pointer if key is None else _below(pointer, key))
+        case str() if _SURROGATE.search(value):
+            raise JsonError("surrogate", "the string holds a lone surrogate", pointer=pointer)
+        case list():
+            for position, item in enumerate(value):
+                _refuse_flaws(item, _below(pointer, str(position)))
+        case dict():
+            for key, item in value.items():
+                if _SURROGATE.search(key):
+                    raise JsonError(
+                        "surrogate", "the key holds a lone surrogate", pointer=_below(pointer, key)
+                    )
+                _refuse_flaws(item, _below(pointer, key))
+
+
+def _below(pointer: str, key: str) -> str:
+    """A lone surrogate cannot be written in UTF-8, so the pointer shows U+FFFD in its place."""
+    readable = _SURROGATE.sub("\ufffd", key)
+    return f"{pointer}/{readable.replace('~', '~0').replace('/', '~1')}"
+
+
+def _offset(text: str, position: int) -> int:
+    return len(text[:position].encode())
