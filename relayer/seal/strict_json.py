@@ -26,8 +26,8 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 class JsonError(ValueError):
     """JSON that is refused.
 
-    `code` is stable, `sentence` says what is wrong, the message also where. `pointer` (RFC 6901) names the value at fault; where the text does not parse at all it is None
-    and `position` is the offset in bytes.
+    `code` is stable; `sentence` says what is wrong, the message also where. `pointer` (RFC 6901) names the value at
+    fault; where the text does not parse at all it is None and `position` is the offset in bytes.
     """
 
     def __init__(
