@@ -55,6 +55,7 @@ abi-check: out/.stamp
 .PHONY: test-contracts
 test-contracts: abi-check ## Format, unit and fuzz tests of the contracts
 	forge fmt --check
+	forge lint
 	forge test
 
 .PHONY: test-ape

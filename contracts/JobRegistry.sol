@@ -93,13 +93,7 @@ contract JobRegistry is
         (root, jobs) = _spend($, words);
 
         uint8 approvals = 1;
-        $.batches[root] = Batch({
-            submitter: msg.sender,
-            confirmedAt: uint48(block.timestamp),
-            jobs: jobs,
-            approvals: approvals,
-            format: FORMAT_1
-        });
+        _record($.batches[root], jobs, approvals);
         emit BatchConfirmed(root, msg.sender, STANDARD_LANE, jobs, approvals, words);
     }
 
@@ -184,9 +178,10 @@ contract JobRegistry is
         uint256 count;
         uint64 previous;
         for (uint256 i = 0; i < words.length; ++i) {
-            (uint64 index, uint256 mask, bytes32 wordRoot) = (words[i].index, words[i].mask, words[i].root);
+            Word calldata entry = words[i];
+            (uint64 index, uint256 mask, bytes32 wordRoot) = (entry.index, entry.mask, entry.root);
             if (index >> LANE_SHIFT != STANDARD_LANE) revert LaneClosed(index >> LANE_SHIFT);
-            if (i > 0 && index <= previous) revert WordsNotAscending(previous, index);
+            if (index <= previous && i != 0) revert WordsNotAscending(previous, index);
             if (mask == 0) revert EmptyMask(index);
             if (wordRoot == 0) revert EmptyRoot(index);
 
@@ -201,6 +196,15 @@ contract JobRegistry is
         // At most 512 words of 256 jobs: far below 2^32.
         // forge-lint: disable-next-line(unsafe-typecast)
         return (BatchTree.rootOf(leaves), uint32(count));
+    }
+
+    /// @dev Fills the batch's slot in one write; an assignment of the struct would write it once a member.
+    function _record(Batch storage record, uint32 jobs, uint8 approvals) private {
+        uint256 packed = uint256(uint160(msg.sender)) | uint256(uint48(block.timestamp)) << 160
+            | uint256(jobs) << 208 | uint256(approvals) << 240 | uint256(FORMAT_1) << 248;
+        assembly ("memory-safe") {
+            sstore(record.slot, packed)
+        }
     }
 
     function _grantInitialRole(bytes32 role, address account) private {

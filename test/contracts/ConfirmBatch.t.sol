@@ -118,8 +118,8 @@ contract ConfirmBatchTest is RegistryTest {
     }
 
     function test_RootIsTheReferenceTrees() public {
-        for (uint256 count = 1; count <= 20; ++count) {
-            Word[] memory words = opaqueWords(uint64(count * 100), count, count);
+        for (uint64 count = 1; count <= 20; ++count) {
+            Word[] memory words = opaqueWords(count * 100, count, count);
             assertEq(confirm(words), ReferenceTree.batchRoot(words), vm.toString(count));
         }
     }

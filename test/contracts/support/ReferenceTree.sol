@@ -44,7 +44,7 @@ library ReferenceTree {
         levels[0] = leaves;
         for (uint256 level = 1; level < 9; ++level) {
             bytes32[] memory below = levels[level - 1];
-            bytes32[] memory nodes = new bytes32[](256 >> level);
+            bytes32[] memory nodes = new bytes32[](leaves.length >> level);
             for (uint256 i = 0; i < nodes.length; ++i) {
                 nodes[i] = keccak256(bytes.concat(below[2 * i], below[2 * i + 1]));
             }

@@ -3,6 +3,7 @@ pragma solidity 0.8.30;
 
 import {ReferenceTree} from "./ReferenceTree.sol";
 import {ERC1967Proxy} from "@openzeppelin/contracts/proxy/ERC1967/ERC1967Proxy.sol";
+import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {JobRegistry} from "contracts/JobRegistry.sol";
 import {JobConfirmation, Proof, Word} from "contracts/interfaces/IJobRegistry.sol";
 import {Test} from "forge-std/Test.sol";
@@ -59,7 +60,7 @@ abstract contract RegistryTest is Test {
     }
 
     function ticketAt(uint64 index, uint256 position) internal pure returns (uint64) {
-        return uint64((uint256(index) << 8) | position);
+        return SafeCast.toUint64((uint256(index) << 8) | position);
     }
 
     /// @dev The 256 leaves of a word with a job at each position of `mask`.
