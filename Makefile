@@ -55,7 +55,7 @@ abi-check: out/.stamp
 .PHONY: test-contracts
 test-contracts: abi-check ## Format, unit and fuzz tests of the contracts
 	forge fmt --check
-	forge lint
+	FOUNDRY_OUT=.build/lint/out FOUNDRY_CACHE_PATH=.build/lint/cache forge lint # in out/ it would leave tests without bytecode, which are then not run
 	forge test
 
 .PHONY: test-ape
