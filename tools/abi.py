@@ -1,3 +1,4 @@
+# noqa: INP001 - a script, not part of a package
 """Copies the registry's ABI from forge's artifact to where the relayer reads it.
 
 ``tools/abi.py`` writes the file; ``tools/abi.py --check`` fails where it differs from what it would write.
@@ -25,7 +26,9 @@ def main() -> int:
         TARGET.parent.mkdir(parents=True, exist_ok=True)
         TARGET.write_text(render())
     elif not TARGET.exists() or TARGET.read_text() != render():
-        sys.stderr.write(f"{TARGET.relative_to(ROOT)} is not the contract's ABI: run `make abi` and commit it\n")
+        sys.stderr.write(
+            f"{TARGET.relative_to(ROOT)} is not the contract's ABI: run `make abi` and commit it\n"
+        )
         return 1
     return 0
 
