@@ -9,9 +9,9 @@ from typing import Any, Literal, Self
 
 import httpx2
 import orjson
-from eth_abi.abi import encode
 from eth_hash.backends.pysha3 import keccak256
 
+from relayer.seal.commitment import encode_job
 from relayer.seal.receipt import Receipt
 from relayer.seal.verify import Code, Outcome, Pin, Verdict, check, refused
 
@@ -23,6 +23,10 @@ BATCH_CONFIRMED = "BatchConfirmed(bytes32,address,uint8,uint32,uint8,(uint64,uin
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 
 _VERIFY_SELECTOR = keccak256(f"verify({','.join(VERIFY_ARGUMENTS)})".encode())[:4]
+# Where the ABI puts what has no fixed length: the proof after the six fields and this offset; in the proof, the batch
+# siblings after the word siblings, the mask and this offset.
+_PROOF_OFFSET = (7 * 32).to_bytes(32)
+_BATCH_OFFSET = (10 * 32).to_bytes(32)
 _BATCH_CONFIRMED_TOPIC = f"0x{keccak256(BATCH_CONFIRMED.encode()).hex()}"
 _TRUE = f"0x{1:064x}"
 _FALSE = f"0x{0:064x}"
@@ -63,11 +67,7 @@ class Rpc:
     """
 
     def __init__(self, url: str, *, timeout_s: float = 10.0) -> None:
-        try:
-            parsed = httpx2.URL(url)
-        except (httpx2.InvalidURL, ValueError):
-            parsed = httpx2.URL("")
-        if parsed.scheme not in ("http", "https") or not parsed.host:
+        if (parsed := _http_url(url)) is None:
             raise ValueError("expected an RPC address such as http://127.0.0.1:8545")
         self.address = f"{parsed.scheme}://{parsed.netloc.decode('ascii')}"
         self._url = parsed
@@ -96,7 +96,7 @@ class Rpc:
         request = {"jsonrpc": "2.0", "id": self._calls, "method": method, "params": params}
         try:
             answer = orjson.loads(self._exchange(orjson.dumps(request)))
-        except httpx2.TransportError as error:
+        except httpx2.HTTPError as error:
             reason = str(error) or type(error).__name__
             raise CannotCheckError("rpc_unreachable", f"no answer from {self.address}: {reason}") from None
         except orjson.JSONDecodeError:
@@ -129,6 +129,17 @@ class Rpc:
                 "rpc_unreachable", f"{self.address} answered with HTTP status {response.status_code}"
             )
         return bytes(received)
+
+
+def _http_url(url: str) -> httpx2.URL | None:
+    """The URL, where it names an http or https server that could be connected to."""
+    try:
+        parsed = httpx2.URL(url)
+        parsed.host.encode("idna")
+    except (httpx2.InvalidURL, ValueError):
+        return None
+    usable = parsed.scheme in ("http", "https") and parsed.host and (parsed.port or 1) in range(1, 65536)
+    return parsed if usable else None
 
 
 def verify_on_chain(receipt: Receipt, rpc: Rpc, pin: Pin | None = None) -> Verdict:
@@ -254,13 +265,23 @@ def _registry_refusal(receipt: Receipt, rpc: Rpc, finalized: dict[str, Any]) -> 
 
 
 def verify_call(receipt: Receipt) -> bytes:
-    """The call data of the contract's `verify(job, proof)`."""
-    job, proof = receipt.job, receipt.proof
-    arguments = [
-        (job.ticket, job.job_id, job.input_hash, job.output_hash, job.completed_at, job.salt),
-        (proof.word, proof.mask, proof.batch),
-    ]
-    return _VERIFY_SELECTOR + encode(VERIFY_ARGUMENTS, arguments)
+    """The call data of the contract's `verify(job, proof)`.
+
+    By hand, because importing an ABI library takes longer than the whole check.
+    """
+    proof = receipt.proof
+    return b"".join(
+        (
+            _VERIFY_SELECTOR,
+            encode_job(receipt.job),
+            _PROOF_OFFSET,
+            *proof.word,
+            proof.mask.to_bytes(32),
+            _BATCH_OFFSET,
+            len(proof.batch).to_bytes(32),
+            *proof.batch,
+        )
+    )
 
 
 def _object(rpc: Rpc, value: Any) -> dict[str, Any]:

@@ -15,6 +15,7 @@ __all__ = [
     "JsonError",
     "bit",
     "canonical_json",
+    "encode_job",
     "input_hash",
     "lane",
     "leaf",
@@ -102,9 +103,13 @@ class Domain:
 
 def leaf(domain: Domain, job: JobConfirmation) -> bytes:
     """The EIP-712 digest of `job` under `domain`, 32 bytes; the contract's `leafOf`."""
-    struct = (
-        _JOB_TYPEHASH
-        + job.ticket.to_bytes(32)
+    return keccak256(domain.prefix + keccak256(_JOB_TYPEHASH + encode_job(job)))
+
+
+def encode_job(job: JobConfirmation) -> bytes:
+    """The six fields as the contract ABI and EIP-712 both encode them, 32 bytes each."""
+    return (
+        job.ticket.to_bytes(32)
         + job.job_id
         + _HALF_WORD
         + job.input_hash
@@ -112,7 +117,6 @@ def leaf(domain: Domain, job: JobConfirmation) -> bytes:
         + job.completed_at.to_bytes(32)
         + job.salt
     )
-    return keccak256(domain.prefix + keccak256(struct))
 
 
 def input_hash(kind: str, input_value: Any) -> bytes:
