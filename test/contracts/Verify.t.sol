@@ -199,9 +199,7 @@ contract VerifyTest is RegistryTest {
         assertFalse(registry.verify(jobOf(ticketAt(index, 9)), proof));
     }
 
-    /// @dev The root of a batch of one word is that word's leaf; a node above it must not pass for a batch, nor a
-    /// word root for a leaf of the batch tree.
-    function test_FalseWhenANodeIsPassedOffAsABatch() public view {
+    function test_FalseWhenTheBatchProofGoesOnPastTheRoot() public view {
         Proof memory proof = theProof();
         bytes32[] memory longer = new bytes32[](3);
         (longer[0], longer[1], longer[2]) =
