@@ -20,7 +20,6 @@ class Parent:
         self.process = subprocess.Popen(
             [sys.executable, "-c", script, *arguments],
             cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
