@@ -1,0 +1,1 @@
+"""From finished job to confirmed: which jobs are sealed together, what becomes of their batch, and their receipts."""

@@ -1,0 +1,226 @@
+"""All SQL of batches, of their words and leaves, and of the jobs in them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow, class_row
+
+from relayer.batches.records import ConfirmedJob, FinishedJob
+from relayer.seal.tree import WORD_TICKETS, Word
+
+# Lane 0 is the tickets below this one.
+_FIRST_CRITICAL_TICKET = 1 << 56
+
+_COUNT_FINISHED = """
+SELECT count(*), min(result_ready_at) FROM (
+    SELECT result_ready_at FROM jobs
+    WHERE registry_id = %s AND state = 'completed' AND ticket < %s
+    ORDER BY result_ready_at LIMIT %s) oldest
+"""
+_LOCK_FINISHED = """
+SELECT id, state_version, ticket, input_hash, output_hash, result_ready_at, salt FROM jobs
+WHERE registry_id = %s AND state = 'completed' AND ticket < %s
+ORDER BY result_ready_at LIMIT %s FOR UPDATE SKIP LOCKED
+"""
+# A batch whose slot closed without confirming it (its nonce went elsewhere) has no open slot and is offered again; the
+# contract refuses a second confirmation of the same tickets.
+_NEXT = """
+SELECT b.id FROM batches b
+WHERE b.registry_id = %(registry)s
+  AND (b.state = 'sealed' OR b.state IN ('held', 'sending') AND (b.retry_at IS NULL OR b.retry_at <= %(at)s))
+  AND NOT EXISTS (SELECT 1 FROM chain_txs t WHERE t.batch_id = b.id
+                  AND t.state IN ('reserved', 'signed', 'broadcast', 'included'))
+ORDER BY b.sealed_at, b.id LIMIT 1 FOR UPDATE OF b SKIP LOCKED
+"""
+_FINAL = """
+UPDATE batches b SET
+    state = 'final', reason = NULL, retry_at = NULL,
+    gas_used = CASE WHEN b.transaction_hash = %(transaction)s THEN b.gas_used END,
+    transaction_hash = %(transaction)s, block_number = %(number)s, block_hash = %(block)s,
+    included_at = coalesce(b.included_at, %(at)s), final_at = coalesce(b.final_at, %(at)s)
+FROM registries r
+WHERE r.id = b.registry_id AND r.chain_id = %(chain)s AND r.address = %(registry)s AND b.root = %(root)s
+RETURNING b.id
+"""
+_CONFIRMED_JOB = """
+SELECT j.id, j.state_version, j.ticket, j.input_hash, j.output_hash, j.result_ready_at, j.salt,
+       b.id AS batch_id, r.chain_id, r.address AS registry, b.root, b.transaction_hash, b.block_number, b.block_hash
+FROM jobs j JOIN batches b ON b.id = j.batch_id JOIN registries r ON r.id = b.registry_id
+WHERE j.tenant_id = %s AND j.id = %s AND j.state = 'confirmed'
+"""
+
+
+async def count_finished(
+    conn: AsyncConnection[TupleRow], registry_id: int, limit: int
+) -> tuple[int, datetime | None]:
+    """Count the finished jobs of lane 0, up to `limit`, and say since when the oldest waits."""
+    cursor = await conn.execute(_COUNT_FINISHED, [registry_id, _FIRST_CRITICAL_TICKET, limit])
+    count, oldest = _one(await cursor.fetchone())
+    return count, oldest
+
+
+async def lock_finished(conn: AsyncConnection[TupleRow], registry_id: int, limit: int) -> list[FinishedJob]:
+    """Lock the oldest finished jobs of lane 0 that nobody else holds."""
+    async with conn.cursor(row_factory=class_row(FinishedJob)) as cursor:
+        await cursor.execute(_LOCK_FINISHED, [registry_id, _FIRST_CRITICAL_TICKET, limit])
+        return await cursor.fetchall()
+
+
+async def insert_batch(
+    conn: AsyncConnection[TupleRow],
+    *,
+    batch_id: UUID,
+    registry_id: int,
+    root: bytes,
+    words: Iterable[Word],
+    leaves: Mapping[int, bytes],
+    at: datetime,
+) -> None:
+    """Store a sealed batch of lane 0: its words, and its leaves by ticket."""
+    await conn.execute(
+        """INSERT INTO batches (id, registry_id, lane, root, state, leaf_count, sealed_at)
+           VALUES (%s, %s, 0, %s, 'sealed', %s, %s)""",
+        [batch_id, registry_id, root, len(leaves), at],
+    )
+    async with conn.cursor() as cursor:
+        async with cursor.copy("COPY batch_words (batch_id, index, mask, root) FROM STDIN") as copy:
+            for one in words:
+                await copy.write_row((batch_id, one.index, one.mask.to_bytes(32), one.root))
+        async with cursor.copy("COPY batch_leaves (batch_id, ticket, leaf) FROM STDIN") as copy:
+            for ticket, leaf in leaves.items():
+                await copy.write_row((batch_id, ticket, leaf))
+
+
+async def lock_next(conn: AsyncConnection[TupleRow], registry_id: int, at: datetime) -> UUID | None:
+    """Lock the oldest batch that waits for a nonce slot."""
+    cursor = await conn.execute(_NEXT, {"registry": registry_id, "at": at})
+    row = await cursor.fetchone()
+    return None if row is None else row[0]
+
+
+async def root_of(conn: AsyncConnection[TupleRow], batch_id: UUID) -> bytes:
+    """Give the root of a batch."""
+    cursor = await conn.execute("SELECT root FROM batches WHERE id = %s", [batch_id])
+    root: bytes = _one(await cursor.fetchone())[0]
+    return root
+
+
+async def words_of(conn: AsyncConnection[TupleRow], batch_id: UUID) -> list[Word]:
+    """Give the words of a batch in ascending order."""
+    cursor = await conn.execute(
+        "SELECT index, mask, root FROM batch_words WHERE batch_id = %s ORDER BY index", [batch_id]
+    )
+    return [Word(index, int.from_bytes(mask), root) for index, mask, root in await cursor.fetchall()]
+
+
+async def leaves_of_word(conn: AsyncConnection[TupleRow], batch_id: UUID, index: int) -> dict[int, bytes]:
+    """Give the leaves of one word of a batch by their position, 0 to 255."""
+    first = index * WORD_TICKETS
+    cursor = await conn.execute(
+        "SELECT ticket, leaf FROM batch_leaves WHERE batch_id = %s AND ticket BETWEEN %s AND %s",
+        [batch_id, first, first + WORD_TICKETS - 1],
+    )
+    return {ticket - first: leaf for ticket, leaf in await cursor.fetchall()}
+
+
+async def set_sending(
+    conn: AsyncConnection[TupleRow], batch_id: UUID, *, retry_at: datetime | None = None
+) -> None:
+    """Note that a batch is on its way, in no block; with `retry_at` it is offered again unless an event comes first."""
+    await conn.execute(
+        """UPDATE batches SET state = 'sending', reason = NULL, retry_at = %s, transaction_hash = NULL,
+                  block_number = NULL, block_hash = NULL, gas_used = NULL, included_at = NULL
+           WHERE id = %s AND state <> 'final'""",
+        [retry_at, batch_id],
+    )
+
+
+async def set_included(
+    conn: AsyncConnection[TupleRow],
+    batch_id: UUID,
+    *,
+    transaction_hash: bytes,
+    block_number: int,
+    block_hash: bytes,
+    gas_used: int,
+    at: datetime,
+) -> None:
+    """Note the block that a batch was mined in; a hint until that block is final."""
+    await conn.execute(
+        """UPDATE batches SET state = 'included', reason = NULL, retry_at = NULL, transaction_hash = %s,
+                  block_number = %s, block_hash = %s, gas_used = %s, included_at = %s
+           WHERE id = %s AND state <> 'final'""",
+        [transaction_hash, block_number, block_hash, gas_used, at, batch_id],
+    )
+
+
+async def set_held(conn: AsyncConnection[TupleRow], batch_id: UUID, reason: str, retry_at: datetime) -> None:
+    """Keep a batch back until a time."""
+    await conn.execute(
+        "UPDATE batches SET state = 'held', reason = %s, retry_at = %s WHERE id = %s AND state <> 'final'",
+        [reason, retry_at, batch_id],
+    )
+
+
+async def set_needs_human(conn: AsyncConnection[TupleRow], batch_id: UUID, reason: str) -> None:
+    """Stop a batch until an operator has looked at it."""
+    await conn.execute(
+        """UPDATE batches SET state = 'needs_human', reason = %s, retry_at = NULL
+           WHERE id = %s AND state <> 'final'""",
+        [reason, batch_id],
+    )
+
+
+async def set_final(
+    conn: AsyncConnection[TupleRow],
+    *,
+    chain_id: int,
+    registry: bytes,
+    root: bytes,
+    transaction_hash: bytes,
+    block_number: int,
+    block_hash: bytes,
+    at: datetime,
+) -> UUID | None:
+    """Note the final block that confirmed a batch; None where no batch of ours has this root."""
+    cursor = await conn.execute(
+        _FINAL,
+        {
+            "chain": chain_id,
+            "registry": registry,
+            "root": root,
+            "transaction": transaction_hash,
+            "number": block_number,
+            "block": block_hash,
+            "at": at,
+        },
+    )
+    row = await cursor.fetchone()
+    return None if row is None else row[0]
+
+
+async def lock_confirming(
+    conn: AsyncConnection[TupleRow], batch_id: UUID, limit: int
+) -> list[tuple[UUID, int]]:
+    """Lock jobs of a batch that are not confirmed yet, in the order of ids; each with its state version."""
+    cursor = await conn.execute(
+        """SELECT id, state_version FROM jobs WHERE batch_id = %s AND state = 'confirming'
+           ORDER BY id LIMIT %s FOR UPDATE""",
+        [batch_id, limit],
+    )
+    return [(job_id, version) for job_id, version in await cursor.fetchall()]
+
+
+async def confirmed_job(conn: AsyncConnection[TupleRow], tenant: UUID, job_id: UUID) -> ConfirmedJob | None:
+    """Give a confirmed job of a tenant, and where its batch was confirmed."""
+    async with conn.cursor(row_factory=class_row(ConfirmedJob)) as cursor:
+        await cursor.execute(_CONFIRMED_JOB, [tenant, job_id])
+        return await cursor.fetchone()
+
+
+def _one(row: Sequence[Any] | None) -> Sequence[Any]:
+    assert row is not None
+    return row
