@@ -1,0 +1,27 @@
+"""Identifiers: UUIDv7 (RFC 9562), so that keys sort by time, with a prefix that names the kind in the API."""
+
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+
+def new_id() -> UUID:
+    """Make a UUIDv7."""
+    return uuid7()
+
+
+def to_public(prefix: str, value: UUID) -> str:
+    """Write an id as the API shows it, for example `job_01890a5d-ac96-774b-bcce-b302099a8057`."""
+    return f"{prefix}_{value}"
+
+
+def from_public(prefix: str, text: str) -> UUID | None:
+    """Read an id as the API shows it; None where it is not exactly what `to_public` writes."""
+    head, separator, tail = text.partition("_")
+    if head != prefix or not separator:
+        return None
+    try:
+        value = UUID(tail)
+    except ValueError:
+        return None
+    return value if str(value) == tail else None

@@ -1,0 +1,121 @@
+"""What an operator sets, one model a concern, each with its own environment prefix.
+
+A process reads only the concerns it uses, so that it holds no secret it does not need: the URL in
+`JOBSEAL_DATABASE_URL` is that of the process's own database role.
+"""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretBytes, SecretStr, StringConstraints
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Address = Annotated[str, StringConstraints(pattern=r"^0x[0-9a-fA-F]{40}$")]
+
+
+class DatabaseSettings(BaseSettings):
+    """How to reach PostgreSQL, in the role of this process."""
+
+    model_config = SettingsConfigDict(env_prefix="JOBSEAL_DATABASE_")
+
+    url: SecretStr
+    pool_size: Annotated[int, Field(ge=1, le=100)] = 8
+    connect_timeout: timedelta = timedelta(seconds=5)
+
+
+class RedisSettings(BaseSettings):
+    """How to reach Redis or Valkey."""
+
+    model_config = SettingsConfigDict(env_prefix="JOBSEAL_REDIS_")
+
+    url: SecretStr
+
+
+class BlobSettings(BaseSettings):
+    """Where blobs lie, and how large one may be."""
+
+    model_config = SettingsConfigDict(env_prefix="JOBSEAL_BLOBS_")
+
+    folder: Path
+    max_bytes: Annotated[int, Field(ge=1)] = 1 << 30
+
+
+class RegistrySettings(BaseSettings):
+    """Which JobRegistry this platform confirms on."""
+
+    model_config = SettingsConfigDict(env_prefix="JOBSEAL_REGISTRY_")
+
+    chain_id: Annotated[int, Field(ge=1)]
+    address: Address
+
+    @property
+    def address_bytes(self) -> bytes:
+        """Give the address as its 20 bytes."""
+        return bytes.fromhex(self.address[2:])
+
+
+class ChainSettings(BaseSettings):
+    """How to reach the chain, and the key that confirms."""
+
+    model_config = SettingsConfigDict(env_prefix="JOBSEAL_CHAIN_")
+
+    rpc_url: str
+    keystore: Path
+    keystore_password_file: Path
+    max_fee_cap_gwei: Annotated[int, Field(ge=1)] = 500
+    request_timeout: timedelta = timedelta(seconds=10)
+
+
+class ApiSettings(BaseSettings):
+    """Where the API listens, and its own secrets and limits."""
+
+    model_config = SettingsConfigDict(env_prefix="JOBSEAL_API_")
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    max_body_bytes: Annotated[int, Field(ge=1024)] = 256 * 1024
+
+
+class KeySettings(BaseSettings):
+    """The pepper under which API keys are kept, and its version."""
+
+    model_config = SettingsConfigDict(env_prefix="JOBSEAL_KEYS_")
+
+    pepper: SecretBytes
+    pepper_version: Annotated[int, Field(ge=1)] = 1
+
+
+class WorkerSettings(BaseSettings):
+    """How many workers run, and how long an attempt may be silent."""
+
+    model_config = SettingsConfigDict(env_prefix="JOBSEAL_WORKER_")
+
+    inline: Annotated[int, Field(ge=0, le=256)] = 1
+    isolated: Annotated[int, Field(ge=0, le=256)] = 1
+    lease: timedelta = timedelta(seconds=30)
+    renew_every: timedelta = timedelta(seconds=10)
+    run_limit: timedelta = timedelta(hours=24)
+
+
+class DispatcherSettings(BaseSettings):
+    """How much work waits in the queues of Redis, and how much one tenant may hold at a time."""
+
+    model_config = SettingsConfigDict(env_prefix="JOBSEAL_DISPATCHER_")
+
+    inline_window: Annotated[int, Field(ge=1)] = 200
+    inline_chunk: Annotated[int, Field(ge=1, le=100)] = 25
+    isolated_window: Annotated[int, Field(ge=1)] = 8
+    tenant_cap: Annotated[int, Field(ge=1)] = 100
+    push_again_after: timedelta = timedelta(seconds=5)
+    max_crashes: Annotated[int, Field(ge=1)] = 3
+
+
+class BatcherSettings(BaseSettings):
+    """When finished jobs are sealed together: at a size or at an age, whichever comes first."""
+
+    model_config = SettingsConfigDict(env_prefix="JOBSEAL_BATCHER_")
+
+    max_jobs: Annotated[int, Field(ge=1, le=131_072)] = 4_096
+    max_age: timedelta = timedelta(seconds=60)
+    manifest_key: SecretBytes

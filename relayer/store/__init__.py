@@ -1,0 +1,1 @@
+"""PostgreSQL and the blob store: connections, migrations, roles, row-level security, leases, blobs."""

@@ -1,0 +1,139 @@
+"""Real servers for the tests: one PostgreSQL and one Valkey a test process, tables emptied before each test."""
+
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+import redis
+from pydantic import SecretStr
+
+from relayer.local import deploy
+from relayer.local.anvil import Anvil, Mining
+from relayer.local.postgres import EmbeddedPostgres
+from relayer.local.valkey import EmbeddedValkey
+from relayer.settings import DatabaseSettings
+from relayer.store import registries, roles
+from relayer.store.database import Database
+from relayer.store.migrate import migrate
+from relayer.store.registries import RegistryRow
+
+CHAIN_ID = 31337
+REGISTRY = bytes.fromhex("5fbdb2315678afecb367f032d93f642f64180aa3")
+
+
+@dataclass(frozen=True)
+class Urls:
+    """One database, by role."""
+
+    owner: str
+    api: str
+    relayer: str
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), durable=False)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.delete()
+
+
+@pytest.fixture(scope="session")
+def postgres_urls(postgres_server: EmbeddedPostgres) -> Urls:
+    passwords = roles.Passwords(*(secrets.token_hex(16) for _ in range(3)))
+    roles.prepare_database(postgres_server.admin_dsn, "jobseal", passwords)
+    address = urlsplit(postgres_server.admin_dsn).netloc.rpartition("@")[2]
+    urls = Urls(
+        owner=f"postgresql://{roles.OWNER}:{passwords.owner}@{address}/jobseal",
+        api=f"postgresql://{roles.API}:{passwords.api}@{address}/jobseal",
+        relayer=f"postgresql://{roles.RELAYER}:{passwords.relayer}@{address}/jobseal",
+    )
+    migrate(urls.owner)
+    return urls
+
+
+@pytest.fixture
+def urls(postgres_urls: Urls) -> Urls:
+    with psycopg.connect(postgres_urls.owner, autocommit=True) as connection:
+        tables = connection.execute(
+            "SELECT string_agg(quote_ident(tablename), ', ') FROM pg_tables "
+            "WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
+        ).fetchone()
+        assert tables is not None
+        connection.execute(f"TRUNCATE {tables[0]} RESTART IDENTITY CASCADE")
+        for (name,) in connection.execute(
+            "SELECT quote_ident(sequencename) FROM pg_sequences WHERE sequencename LIKE 'tickets%'"
+        ).fetchall():
+            connection.execute(f"DROP SEQUENCE {name}")
+    return postgres_urls
+
+
+async def _opened(url: str) -> AsyncIterator[Database]:
+    async with Database(DatabaseSettings(url=SecretStr(url), pool_size=20)) as database:
+        yield database
+
+
+@pytest.fixture
+async def owner_db(urls: Urls) -> AsyncIterator[Database]:
+    async for database in _opened(urls.owner):
+        yield database
+
+
+@pytest.fixture
+async def api_db(urls: Urls) -> AsyncIterator[Database]:
+    async for database in _opened(urls.api):
+        yield database
+
+
+@pytest.fixture
+async def relayer_db(urls: Urls) -> AsyncIterator[Database]:
+    async for database in _opened(urls.relayer):
+        yield database
+
+
+@pytest.fixture
+async def registry_row(owner_db: Database) -> RegistryRow:
+    async with owner_db.transaction() as connection:
+        return await registries.register(connection, CHAIN_ID, REGISTRY, 0)
+
+
+@pytest.fixture(scope="session")
+def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedValkey]:
+    with EmbeddedValkey(tmp_path_factory.mktemp("valkey")) as server:
+        yield server
+
+
+@pytest.fixture
+def valkey_url(valkey_server: EmbeddedValkey) -> str:
+    with redis.Redis.from_url(valkey_server.url) as client:
+        client.flushall()
+    return valkey_server.url
+
+
+@pytest.fixture
+def make_anvil(tmp_path: Path) -> Iterator[Callable[..., Anvil]]:
+    with ExitStack() as stack:
+
+        def make(mining: Mining = "auto") -> Anvil:
+            home = tmp_path / f"anvil-{secrets.token_hex(4)}"
+            return stack.enter_context(Anvil(home, chain_id=CHAIN_ID, mining=mining, persist=False))
+
+        yield make
+
+
+@pytest.fixture
+def deploy_registry(tmp_path: Path) -> Callable[[str, Sequence[str]], tuple[bytes, int]]:
+    """Deploy the registry with forge; anvil's first account administers and pauses it."""
+
+    def run(rpc_url: str, confirmers: Sequence[str]) -> tuple[bytes, int]:
+        deployment = deploy.deploy_registry(rpc_url, confirmers, tmp_path / "broadcast")
+        return deployment.address, deployment.first_block
+
+    return run

@@ -1,0 +1,95 @@
+"""The store against a real PostgreSQL: roles, row-level security, leases, tickets."""
+
+from datetime import timedelta
+from uuid import uuid4
+
+import psycopg
+import pytest
+from pydantic import SecretStr
+
+from relayer.local.process import free_port
+from relayer.model.errors import UnavailableError
+from relayer.settings import DatabaseSettings
+from relayer.store import leases
+from relayer.store.database import Database
+from relayer.store.migrate import migrate
+from relayer.store.registries import RegistryRow, find, register
+
+TTL = timedelta(seconds=30)
+
+
+async def test_a_lease_has_one_owner_and_its_epoch_rises_with_each_change(relayer_db: Database) -> None:
+    async with relayer_db.transaction() as conn:
+        first = await leases.acquire(conn, "sender", "a", TTL)
+        assert first is not None
+        assert await leases.acquire(conn, "sender", "a", TTL) == first
+        assert await leases.acquire(conn, "sender", "b", TTL) is None
+        await leases.release(conn, "sender", "a")
+        assert await leases.acquire(conn, "sender", "b", TTL) == first + 1
+        assert not await leases.held(conn, "sender", first)
+        with pytest.raises(leases.LeaseLostError):
+            await leases.require(conn, "sender", first)
+
+
+async def test_tickets_count_up_within_their_lane(
+    api_db: Database, owner_db: Database, registry_row: RegistryRow
+) -> None:
+    async with owner_db.transaction() as conn:
+        await conn.execute("SELECT open_ticket_lane(%s::smallint, 3::smallint)", [registry_row.id])
+    async with api_db.transaction() as conn:
+        cursor = await conn.execute(
+            "SELECT next_ticket(%(r)s, 0::smallint), next_ticket(%(r)s, 0::smallint), next_ticket(%(r)s, 3::smallint)",
+            {"r": registry_row.id},
+        )
+        assert await cursor.fetchone() == (0, 1, 3 << 56)
+
+
+async def test_lanes_that_never_confirm_hand_out_no_tickets(
+    owner_db: Database, registry_row: RegistryRow
+) -> None:
+    with pytest.raises(psycopg.errors.RaiseException, match="lane 32 can never be confirmed"):
+        async with owner_db.transaction() as conn:
+            await conn.execute("SELECT open_ticket_lane(%s::smallint, 32::smallint)", [registry_row.id])
+
+
+async def test_registering_again_changes_nothing(owner_db: Database, registry_row: RegistryRow) -> None:
+    async with owner_db.transaction() as conn:
+        assert await register(conn, registry_row.chain_id, registry_row.address, 7) == registry_row
+        assert await find(conn, registry_row.chain_id + 1, registry_row.address) is None
+
+
+async def test_the_api_sees_its_tenant_only_and_nothing_without_one(
+    api_db: Database, owner_db: Database
+) -> None:
+    mine, other = uuid4(), uuid4()
+    async with owner_db.transaction() as conn:
+        await conn.execute(
+            "INSERT INTO tenants VALUES (%s, 'mine', now()), (%s, 'other', now())",
+            [mine, other],
+        )
+    async with api_db.transaction(mine) as conn:
+        assert await (await conn.execute("SELECT id FROM tenants")).fetchall() == [(mine,)]
+    async with api_db.transaction() as conn:
+        assert await (await conn.execute("SELECT id FROM tenants")).fetchall() == []
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            async with conn.transaction():
+                await conn.execute("SELECT * FROM api_keys")
+
+
+async def test_every_table_with_a_tenant_is_guarded_by_row_level_security(owner_db: Database) -> None:
+    async with owner_db.transaction() as conn:
+        cursor = await conn.execute(
+            """SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+               WHERE a.attname = 'tenant_id' AND c.relkind = 'r' AND NOT c.relrowsecurity"""
+        )
+        assert await cursor.fetchall() == []
+
+
+async def test_an_absent_server_is_named_without_its_password() -> None:
+    url = f"postgresql://someone:secretword@127.0.0.1:{free_port()}/jobseal"
+    async with Database(DatabaseSettings(url=SecretStr(url))) as database:
+        with pytest.raises(UnavailableError, match=r"PostgreSQL at 127\.0\.0\.1:\d+") as caught:
+            await database.ping()
+        assert "secretword" not in str(caught.value)
+    with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:\d+"):
+        migrate(url)
