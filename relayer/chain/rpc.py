@@ -1,0 +1,159 @@
+"""JSON-RPC 2.0 over HTTP, asynchronous, one reused connection pool a node.
+
+Nothing is retried here: whoever calls knows whether a call may be repeated.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from itertools import count
+from types import TracebackType
+from typing import Any, Self
+
+import httpx2
+import orjson
+
+from relayer.model.errors import JobsealError, UnavailableError
+
+Request = tuple[str, Sequence[Any]]
+"""A method and its parameters."""
+
+_MAX_TEXT = 300
+
+
+class RpcUnavailableError(UnavailableError):
+    """No usable answer came from the node; whether it carried the call out is unknown."""
+
+
+class RpcError(JobsealError):
+    """The node answered a call with a JSON-RPC error.
+
+    `code` and `message` are the node's; `data` holds the bytes of a revert, None if the error has none.
+    """
+
+    def __init__(self, address: str, method: str, error: Any) -> None:
+        details = error if isinstance(error, dict) else {"message": str(error)}
+        text = "".join(letter if letter.isprintable() else " " for letter in str(details.get("message")))
+        self.code = details.get("code")
+        self.message = text[:_MAX_TEXT]
+        self.data = _revert_data(details.get("data"))
+        super().__init__(f"{address} refused {method}: {self.message}")
+
+
+class JsonRpc:
+    """A node's JSON-RPC interface.
+
+    Messages name the node by `address`, which leaves out path, query and credentials, because that is where
+    providers put their keys.
+
+    Args:
+        url: http or https address.
+        timeout: limit on each exchange as a whole.
+
+    Raises:
+        ValueError: `url` is no http or https address.
+
+    """
+
+    def __init__(self, url: str, timeout: timedelta) -> None:
+        try:
+            parsed = httpx2.URL(url)
+        except httpx2.InvalidURL:
+            parsed = httpx2.URL()
+        if parsed.scheme not in ("http", "https") or not parsed.host:
+            raise ValueError("JOBSEAL_CHAIN_RPC_URL: expected an address such as http://127.0.0.1:8545")
+        self.address = f"{parsed.scheme}://{parsed.netloc.decode('ascii')}"
+        self._url = parsed
+        self._timeout_s = timeout.total_seconds()
+        self._client = httpx2.AsyncClient(timeout=self._timeout_s)
+        self._ids = count(1)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def call(self, method: str, params: Sequence[Any] = ()) -> Any:
+        """Give the `result` of one call.
+
+        Raises:
+            RpcUnavailableError: no connection, no answer in time, or an answer that is not JSON-RPC.
+            RpcError: the node answered with an error.
+
+        """
+        request = self._request(method, params)
+        return self._result(method, request["id"], await self._exchange(request))
+
+    async def batch(self, requests: Sequence[Request]) -> list[Any]:
+        """Give the results of several calls, in their order, from one exchange.
+
+        Raises:
+            RpcUnavailableError: as `call`.
+            RpcError: the node answered one of them with an error.
+
+        """
+        if not requests:
+            return []
+        sent = [self._request(method, params) for method, params in requests]
+        answers = await self._exchange(sent)
+        if not isinstance(answers, list):
+            # Some nodes answer a batch as a whole with one error.
+            self._result("a batch of calls", None, answers)
+            raise self.nonsense("a batch of calls was answered with one result")
+        by_id = {answer.get("id"): answer for answer in answers if isinstance(answer, dict)}
+        return [self._result(request["method"], request["id"], by_id.get(request["id"])) for request in sent]
+
+    def nonsense(self, sentence: str) -> RpcUnavailableError:
+        """The error for an answer that cannot be right."""
+        return RpcUnavailableError(f"{self.address}: {sentence}")
+
+    def _request(self, method: str, params: Sequence[Any]) -> dict[str, Any]:
+        return {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": list(params)}
+
+    async def _exchange(self, body: Any) -> Any:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                response = await self._client.post(
+                    self._url, content=orjson.dumps(body), headers={"Content-Type": "application/json"}
+                )
+        except TimeoutError:
+            raise self._silent(f"nothing within {self._timeout_s:g} s") from None
+        except httpx2.HTTPError as error:
+            raise self._silent(str(error) or type(error).__name__) from None
+        try:
+            return orjson.loads(response.content)
+        except orjson.JSONDecodeError:
+            if not response.is_success:
+                raise self._silent(f"HTTP status {response.status_code}") from None
+            raise self.nonsense("something else than JSON came as the answer") from None
+
+    def _silent(self, reason: str) -> RpcUnavailableError:
+        return RpcUnavailableError(f"no answer from the node at {self.address}: {reason}")
+
+    def _result(self, method: str, request_id: int | None, answer: Any) -> Any:
+        if not isinstance(answer, dict) or ("result" in answer) == (answer.get("error") is not None):
+            raise self.nonsense(f"{method} was answered with something else than JSON-RPC")
+        if "result" not in answer:
+            raise RpcError(self.address, method, answer["error"])
+        if answer.get("id") != request_id:
+            raise self.nonsense(f"{method} was answered out of order")
+        return answer["result"]
+
+
+def _revert_data(data: Any) -> bytes | None:
+    """The bytes that a revert returned; some nodes nest them once more under `data`."""
+    if isinstance(data, dict):
+        data = data.get("data")
+    if not isinstance(data, str):
+        return None
+    try:
+        return bytes.fromhex(data.removeprefix("0x"))
+    except ValueError:
+        return None
