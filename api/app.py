@@ -1,0 +1,90 @@
+"""The ASGI application: `uvicorn --factory api.app:create_app`, set by the environment."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from fastapi import FastAPI
+from relayer.jobs.blob_service import BlobService
+from relayer.jobs.service import JobService
+
+from api import handlers
+from api.blobs import endpoints as blobs
+from api.health import endpoints as health
+from api.jobs import endpoints as jobs
+from api.pagination import PageTokens
+from api.registry import RegistrySource
+from api.requests import RequestMiddleware
+from api.services import Services
+from relayer.batches.receipts import ReceiptService
+from relayer.jobs.handlers.registry import Handlers, load_handlers
+from relayer.model.clock import Clock, utc_now
+from relayer.settings import ApiSettings, BlobSettings, DatabaseSettings, KeySettings, RegistrySettings
+from relayer.store.blobs import LocalBlobStore
+from relayer.store.database import Database
+from relayer.tenants.service import Authenticator
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The concerns that an API process reads."""
+
+    api: ApiSettings
+    database: DatabaseSettings
+    registry: RegistrySettings
+    blobs: BlobSettings
+    keys: KeySettings
+
+    @classmethod
+    def from_environment(cls) -> "Settings":
+        """Read every concern from its environment variables."""
+        return cls(ApiSettings(), DatabaseSettings(), RegistrySettings(), BlobSettings(), KeySettings())
+
+
+def create_app(
+    settings: Settings | None = None, *, job_handlers: Handlers | None = None, clock: Clock = utc_now
+) -> FastAPI:
+    """Build the application.
+
+    It starts whether or not PostgreSQL answers: `/health/ready` tells, requests get 503 until it does.
+    """
+    settings = settings or Settings.from_environment()
+    services = _wire(settings, load_handlers() if job_handlers is None else job_handlers, clock)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with services.db:
+            yield
+
+    app = FastAPI(
+        title="Jobseal",
+        version="1",
+        summary="Long-running jobs, each confirmed at most once on chain",
+        lifespan=lifespan,
+        redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.services = services
+    app.add_middleware(RequestMiddleware)
+    handlers.install(app)
+    for router in (jobs.router, blobs.router, health.router):
+        app.include_router(router)
+    return app
+
+
+def _wire(settings: Settings, job_handlers: Handlers, clock: Clock) -> Services:
+    db = Database(settings.database)
+    registry = RegistrySource(db, settings.registry)
+    blob_store = LocalBlobStore(settings.blobs.folder)
+    return Services(
+        db=db,
+        registry=registry,
+        authenticator=Authenticator(db, settings.keys, clock),
+        jobs=JobService(db, registry, job_handlers, blob_store, clock),
+        blobs=BlobService(db, blob_store, clock),
+        receipts=ReceiptService(db),
+        page_tokens=PageTokens(settings.keys.pepper.get_secret_value()),
+        max_body_bytes=settings.api.max_body_bytes,
+        max_blob_bytes=settings.blobs.max_bytes,
+    )

@@ -1,0 +1,1 @@
+"""Blobs: content that a job's input names."""

@@ -1,0 +1,64 @@
+"""JSON in and out: strict reading with faults by JSON Pointer, and quick writing."""
+
+import re
+from typing import Any, TypeVar
+
+import orjson
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+from starlette.responses import Response
+
+from api.errors import Code, Fault, ProblemError
+from api.limits import limited_body
+from relayer.seal.strict_json import JsonError, parse_json
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_JSON = re.compile(r'application/json\s*(;\s*charset="?utf-8"?\s*)?', re.IGNORECASE)
+
+
+async def read_json(request: Request, max_bytes: int) -> Any:
+    """Read the body as strict JSON.
+
+    Raises:
+        ProblemError: another media type, too many bytes, or JSON that two parsers could read differently.
+
+    """
+    if not _JSON.fullmatch(request.headers.get("content-type", "")):
+        raise ProblemError(Code.UNSUPPORTED_MEDIA_TYPE, "send the body as application/json")
+    try:
+        return parse_json(await limited_body(request, max_bytes))
+    except JsonError as error:
+        faults = [] if error.pointer is None else [Fault(error.code, error.sentence, pointer=error.pointer)]
+        meta = {} if error.position is None else {"position": error.position}
+        raise ProblemError(Code.INVALID_JSON, str(error), faults, meta) from None
+
+
+def validate(model: type[Model], value: Any) -> Model:
+    """Check a JSON value against a model.
+
+    Raises:
+        ProblemError: with a fault for each place that does not fit.
+
+    """
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        faults = [
+            Fault(item["type"], item["msg"], pointer=_pointer(item["loc"]))
+            for item in error.errors(include_url=False, include_context=False, include_input=False)
+        ]
+        places = ", ".join(fault.pointer or "the whole body" for fault in faults[:5])
+        raise ProblemError(
+            Code.INVALID_BODY, f"the body does not fit the schema at {places}", faults
+        ) from None
+
+
+def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """Answer with JSON; times in UTC are written with Z."""
+    return Response(orjson.dumps(value, option=orjson.OPT_UTC_Z), status, headers, "application/json")
+
+
+def _pointer(location: tuple[int | str, ...]) -> str:
+    parts = (str(part).replace("~", "~0").replace("/", "~1") for part in location if part != "[key]")
+    return "".join(f"/{part}" for part in parts)

@@ -1,0 +1,106 @@
+"""Every error the API answers with: one append-only list of codes, one body (RFC 9457).
+
+`docs/reference/errors.md` explains each code; a code once published keeps its meaning and its status.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+MEDIA_TYPE = "application/problem+json"
+TYPE_PREFIX = "urn:jobseal:problem:"
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """What is the same for every problem of a code; `retryable`: the same request may succeed later."""
+
+    status: int
+    title: str
+    retryable: bool = False
+
+
+class Code(Enum):
+    """The codes; the name in lower case is what the body carries."""
+
+    BAD_REQUEST = Definition(400, "The request is malformed")
+    INVALID_JSON = Definition(400, "The body is not strict JSON")
+    INVALID_PARAMETER = Definition(400, "A query parameter or header is invalid")
+    INVALID_PAGE_TOKEN = Definition(400, "The page token does not belong to this list")
+    IDEMPOTENCY_KEY_REQUIRED = Definition(400, "The Idempotency-Key header is missing")
+    INVALID_IDEMPOTENCY_KEY = Definition(400, "The Idempotency-Key header is malformed")
+    API_KEY_MISSING = Definition(401, "An API key is required")
+    API_KEY_INVALID = Definition(401, "The API key is not valid")
+    INSUFFICIENT_SCOPE = Definition(403, "The API key does not have the scope")
+    NOT_FOUND = Definition(404, "There is nothing at this address")
+    JOB_NOT_FOUND = Definition(404, "There is no such job")
+    OUTPUT_NOT_READY = Definition(404, "The job has no output yet", retryable=True)
+    OUTPUT_ABSENT = Definition(404, "The job ended without an output")
+    RECEIPT_NOT_READY = Definition(404, "The job is not confirmed yet", retryable=True)
+    RECEIPT_ABSENT = Definition(404, "The job ended without being confirmed")
+    METHOD_NOT_ALLOWED = Definition(405, "The method is not allowed here")
+    BODY_TOO_LARGE = Definition(413, "The body is too large")
+    UNSUPPORTED_MEDIA_TYPE = Definition(415, "The media type is not supported")
+    INVALID_BODY = Definition(422, "The body does not fit the schema")
+    UNKNOWN_KIND = Definition(422, "There is no such kind of job")
+    INVALID_INPUT = Definition(422, "The input does not fit the kind of job")
+    UNKNOWN_BLOB = Definition(422, "The input names an unknown blob")
+    IDEMPOTENCY_KEY_REUSED = Definition(422, "The idempotency key was used for another request")
+    REQUEST_FAILED = Definition(400, "The request failed")
+    INTERNAL_ERROR = Definition(500, "The platform made a mistake", retryable=True)
+    SERVICE_UNAVAILABLE = Definition(503, "A part of the platform is away", retryable=True)
+
+    @property
+    def slug(self) -> str:
+        """The code as the body carries it."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong with a request: a JSON Pointer (RFC 6901) into the body, or the name of a parameter."""
+
+    code: str
+    detail: str
+    pointer: str | None = None
+    parameter: str | None = None
+
+    def to_dict(self) -> dict[str, str]:
+        """The fault as the body carries it."""
+        place = {"pointer": self.pointer} if self.pointer is not None else {"parameter": self.parameter or ""}
+        return {**place, "code": self.code, "detail": self.detail}
+
+
+@dataclass(frozen=True)
+class ProblemError(Exception):
+    """A request that ends with a problem document; `detail` is for the caller's eyes."""
+
+    code: Code
+    detail: str
+    faults: Sequence[Fault] = ()
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    status: int | None = None
+
+    def response(self, request: Request) -> Response:
+        """Render the problem document."""
+        definition = self.code.value
+        status = self.status or definition.status
+        body = {
+            "type": f"{TYPE_PREFIX}{self.code.slug}",
+            "title": definition.title,
+            "status": status,
+            "detail": self.detail,
+            "instance": request.url.path,
+            "code": self.code.slug,
+            "request_id": request.state.request_id,
+            "retryable": definition.retryable,
+            "errors": [fault.to_dict() for fault in self.faults],
+            "meta": dict(self.meta),
+        }
+        return Response(orjson.dumps(body), status, dict(self.headers), MEDIA_TYPE)

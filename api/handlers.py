@@ -1,0 +1,117 @@
+"""Turns every exception that ends a request into its problem document."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from api.errors import Code, Fault, ProblemError
+from relayer.jobs.errors import InvalidInputError
+from relayer.model.errors import (
+    IdempotencyKeyReusedError,
+    UnavailableError,
+    UnknownBlobError,
+    UnknownKindError,
+)
+from relayer.store.blobs import BlobTooLargeError
+
+RETRY_AFTER_S = 2
+
+_BY_STATUS = {
+    404: Code.NOT_FOUND,
+    405: Code.METHOD_NOT_ALLOWED,
+    413: Code.BODY_TOO_LARGE,
+    415: Code.UNSUPPORTED_MEDIA_TYPE,
+    422: Code.INVALID_BODY,
+    500: Code.INTERNAL_ERROR,
+    503: Code.SERVICE_UNAVAILABLE,
+}
+
+
+def install(app: FastAPI) -> None:
+    """Give the application a handler for each kind of error."""
+    for kind, to_problem in _PROBLEMS.items():
+        app.add_exception_handler(kind, _handler(to_problem))
+
+
+def internal_error() -> ProblemError:
+    """The problem of an exception that nothing foresaw; it says nothing of the inside."""
+    return ProblemError(
+        Code.INTERNAL_ERROR, "the request failed inside the platform; its operator finds it by the request id"
+    )
+
+
+def _handler(
+    to_problem: Callable[[Any], ProblemError],
+) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def handle(request: Request, error: Exception) -> Response:
+        return to_problem(error).response(request)
+
+    return handle
+
+
+def _framework(error: HTTPException) -> ProblemError:
+    code = _BY_STATUS.get(error.status_code, Code.REQUEST_FAILED)
+    details = {
+        Code.NOT_FOUND: "no resource has this path; the paths are listed at /openapi.json",
+        Code.METHOD_NOT_ALLOWED: "this resource does not take this method; see the Allow header",
+    }
+    detail = details.get(code, str(error.detail))
+    return ProblemError(code, detail, headers=error.headers or {}, status=error.status_code)
+
+
+def _validation(error: RequestValidationError) -> ProblemError:
+    """Bodies are parsed by the endpoints themselves: what arrives here is a query parameter."""
+    faults = [
+        Fault(item["type"], item["msg"], parameter=".".join(str(part) for part in item["loc"][1:]))
+        for item in error.errors()
+    ]
+    names = ", ".join(fault.parameter or "" for fault in faults)
+    return ProblemError(Code.INVALID_PARAMETER, f"invalid: {names}", faults)
+
+
+def _unavailable(_: UnavailableError) -> ProblemError:
+    """Addresses of the inside are for the operator, at /health/ready."""
+    return ProblemError(
+        Code.SERVICE_UNAVAILABLE,
+        "a part of the platform does not answer; try again with the same Idempotency-Key",
+        headers={"Retry-After": str(RETRY_AFTER_S)},
+    )
+
+
+def _unknown_kind(error: UnknownKindError) -> ProblemError:
+    fault = Fault("unknown_kind", str(error), pointer="/kind")
+    return ProblemError(Code.UNKNOWN_KIND, str(error), [fault], {"kind": error.kind, "known": error.known})
+
+
+def _invalid_input(error: InvalidInputError) -> ProblemError:
+    faults = [Fault(code, detail, pointer=pointer) for pointer, code, detail in error.errors]
+    return ProblemError(Code.INVALID_INPUT, str(error), faults)
+
+
+def _unknown_blob(error: UnknownBlobError) -> ProblemError:
+    fault = Fault("unknown_blob", str(error), pointer=error.pointer)
+    return ProblemError(Code.UNKNOWN_BLOB, str(error), [fault], {"blob": error.reference})
+
+
+def _key_reused(error: IdempotencyKeyReusedError) -> ProblemError:
+    return ProblemError(Code.IDEMPOTENCY_KEY_REUSED, str(error), meta={"idempotency_key": error.key})
+
+
+def _blob_too_large(error: BlobTooLargeError) -> ProblemError:
+    return ProblemError(Code.BODY_TOO_LARGE, str(error), meta={"max_bytes": error.max_bytes})
+
+
+_PROBLEMS: dict[type[Exception], Callable[[Any], ProblemError]] = {
+    ProblemError: lambda problem: problem,
+    HTTPException: _framework,
+    RequestValidationError: _validation,
+    UnavailableError: _unavailable,
+    UnknownKindError: _unknown_kind,
+    InvalidInputError: _invalid_input,
+    UnknownBlobError: _unknown_blob,
+    IdempotencyKeyReusedError: _key_reused,
+    BlobTooLargeError: _blob_too_large,
+}

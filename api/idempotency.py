@@ -1,0 +1,50 @@
+"""The Idempotency-Key header (draft-ietf-httpapi-idempotency-key-header), bare or as a quoted string."""
+
+import re
+
+from fastapi import Request
+
+from api.errors import Code, Fault, ProblemError
+
+HEADER = "Idempotency-Key"
+
+_QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
+_KEY = re.compile(r"[ -~]{1,255}")
+
+
+def idempotency_key(request: Request) -> str | None:
+    """Read the header; None where it is absent.
+
+    Raises:
+        ProblemError: it comes twice, or is not 1 to 255 printable ASCII characters.
+
+    """
+    values = request.headers.getlist(HEADER)
+    if not values:
+        return None
+    value = values[0]
+    if value.startswith('"'):
+        quoted = _QUOTED.fullmatch(value)
+        value = re.sub(r"\\(.)", r"\1", quoted[1]) if quoted else ""
+    if len(values) > 1 or not _KEY.fullmatch(value):
+        detail = f"send one {HEADER} of 1 to 255 printable ASCII characters, bare or as a quoted string"
+        raise ProblemError(
+            Code.INVALID_IDEMPOTENCY_KEY, detail, [Fault("malformed", detail, parameter=HEADER)]
+        )
+    return value
+
+
+def required_idempotency_key(request: Request) -> str:
+    """Read the header where a request cannot do without.
+
+    Raises:
+        ProblemError: it is absent or malformed.
+
+    """
+    key = idempotency_key(request)
+    if key is None:
+        raise ProblemError(
+            Code.IDEMPOTENCY_KEY_REQUIRED,
+            f"send an {HEADER}, a new one for each new job, so that a repeated request cannot make a second job",
+        )
+    return key

@@ -1,0 +1,1 @@
+"""Jobs: submit, read, list, and what they leave: output and receipt."""

@@ -1,0 +1,37 @@
+"""What the endpoints call, and how they get at it."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+from relayer.jobs.blob_service import BlobService
+from relayer.jobs.service import JobService
+
+from api.pagination import PageTokens
+from api.registry import RegistrySource
+from relayer.batches.receipts import ReceiptService
+from relayer.store.database import Database
+from relayer.tenants.service import Authenticator
+
+
+@dataclass(frozen=True)
+class Services:
+    """The services of one API process, and its limits in bytes."""
+
+    db: Database
+    registry: RegistrySource
+    authenticator: Authenticator
+    jobs: JobService
+    blobs: BlobService
+    receipts: ReceiptService
+    page_tokens: PageTokens
+    max_body_bytes: int
+    max_blob_bytes: int
+
+
+def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+ServicesDep = Annotated[Services, Depends(_services)]
