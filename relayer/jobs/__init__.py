@@ -1,0 +1,1 @@
+"""Jobs: submission, the one transition, dispatch, the workers and their handlers."""

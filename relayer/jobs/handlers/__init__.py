@@ -1,0 +1,1 @@
+"""What jobs do: the protocol of a handler, how handlers are found, and the built-in ones."""

@@ -1,0 +1,124 @@
+"""What a handler is: one kind of job, the shape of its input, and how it wants to run.
+
+A handler is found by an entry point of the group `jobseal.handlers` whose name is its kind.
+"""
+
+from collections.abc import AsyncIterable, AsyncIterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from relayer.seal.commitment import canonical_json
+
+
+class Mode(StrEnum):
+    """How a handler wants to run."""
+
+    INLINE = "inline"
+    """On the worker's own event loop, many jobs side by side: short work that never blocks."""
+    ISOLATED = "isolated"
+    """In a process of its own with resource limits and none of the platform's secrets: long or heavy work."""
+
+
+class HandlerInput(BaseModel):
+    """The base of every input model: no unknown fields, no silent conversions."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a job made: its media type, and its bytes as a stream that is read once."""
+
+    media_type: str
+    chunks: AsyncIterable[bytes]
+
+    @staticmethod
+    def json(value: Any) -> "Output":
+        """Make an `application/json` output in its RFC 8785 form."""
+        return Output("application/json", _once(canonical_json(value)))
+
+    @staticmethod
+    def of_bytes(media_type: str, data: bytes) -> "Output":
+        """Make an output of bytes in memory."""
+        return Output(media_type, _once(data))
+
+
+class Context(Protocol):
+    """What a running job may ask of the platform."""
+
+    @property
+    def scratch(self) -> Path | None:
+        """A folder of this attempt alone, deleted after it; None for inline handlers."""
+        ...
+
+    def read_blob(self, reference: str) -> AsyncIterator[bytes]:
+        """Stream a blob (`sha256:<64 hex digits>`) that the input names; others raise `JobFailedError`."""
+        ...
+
+    def report(self, progress: dict[str, Any]) -> None:
+        """Tell how far the job is; it becomes visible with the next renewal of the lease."""
+        ...
+
+    def is_cancelled(self) -> bool:
+        """Whether nobody waits for this attempt any more: its lease is lost, and it should stop."""
+        ...
+
+
+class Handler(Protocol):
+    """One kind of job."""
+
+    @property
+    def kind(self) -> str:
+        """The name under which jobs ask for this handler."""
+        ...
+
+    @property
+    def mode(self) -> Mode:
+        """How it wants to run."""
+        ...
+
+    @property
+    def input_model(self) -> type[HandlerInput]:
+        """What it accepts as input."""
+        ...
+
+    async def run(self, job_input: Any, context: Context) -> Output:
+        """Do the work; may run more than once for one job, so its effects are repeatable.
+
+        Args:
+            job_input: an instance of `input_model`.
+            context: what the platform offers.
+
+        Raises:
+            JobFailedError: the work failed.
+            JobRejectedError: the input asks for something that this handler refuses.
+
+        """
+        ...
+
+
+class JobFailedError(Exception):
+    """The work failed; `code` is stable, the message is fit for the job's owner."""
+
+    def __init__(self, code: str, message: str, *, retryable: bool = False) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.retryable = retryable
+
+
+class JobRejectedError(Exception):
+    """The handler refuses the input; never retried."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+async def _once(data: bytes) -> AsyncIterator[bytes]:
+    yield data
