@@ -6,7 +6,7 @@ from psycopg.rows import TupleRow
 
 from relayer.batches import repository
 from relayer.chain.calls import FinalEvent
-from relayer.chain.registry import RegistryClient
+from relayer.chain.registry import BATCH_CONFIRMED_TOPIC, RegistryClient
 from relayer.jobs.transition import Change, transition
 from relayer.model.clock import Clock, utc_now
 from relayer.model.lifecycle import JobState
@@ -22,8 +22,11 @@ async def on_batch_confirmed(
 ) -> None:
     """Make the batch of a final `BatchConfirmed` final and its jobs confirmed. Applying it twice changes nothing.
 
-    A root that is not ours was confirmed by another platform on the same registry; it is logged and left alone.
+    A root that is not ours was confirmed by another platform on the same registry; it is logged and left alone. So are,
+    without a word, the registry's other events.
     """
+    if event.topics[:1] != (BATCH_CONFIRMED_TOPIC,):
+        return
     root = RegistryClient.decode_batch_confirmed(event.topics, event.data).root
     now = clock()
     batch_id = await repository.set_final(

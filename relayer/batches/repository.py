@@ -25,12 +25,10 @@ SELECT id, state_version, ticket, input_hash, output_hash, result_ready_at, salt
 WHERE registry_id = %s AND state = 'completed' AND ticket < %s
 ORDER BY result_ready_at LIMIT %s FOR UPDATE SKIP LOCKED
 """
-# A batch whose slot closed without confirming it (its nonce went elsewhere) has no open slot and is offered again; the
-# contract refuses a second confirmation of the same tickets.
+# Only what is held, or awaits the event of its confirmation, has a time to be tried again.
 _NEXT = """
 SELECT b.id FROM batches b
-WHERE b.registry_id = %(registry)s
-  AND (b.state = 'sealed' OR b.state IN ('held', 'sending') AND (b.retry_at IS NULL OR b.retry_at <= %(at)s))
+WHERE b.registry_id = %(registry)s AND (b.state = 'sealed' OR b.retry_at <= %(at)s)
   AND NOT EXISTS (SELECT 1 FROM chain_txs t WHERE t.batch_id = b.id
                   AND t.state IN ('reserved', 'signed', 'broadcast', 'included'))
 ORDER BY b.sealed_at, b.id LIMIT 1 FOR UPDATE OF b SKIP LOCKED

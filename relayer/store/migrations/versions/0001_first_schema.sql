@@ -86,7 +86,8 @@ CREATE TABLE batches (
     final_at         timestamptz,
     UNIQUE (registry_id, root),
     CHECK (state <> 'final' OR (transaction_hash IS NOT NULL AND block_hash IS NOT NULL AND final_at IS NOT NULL)),
-    CHECK (state <> 'held' OR retry_at IS NOT NULL)
+    CHECK (state <> 'held' OR retry_at IS NOT NULL),
+    CHECK (retry_at IS NULL OR state IN ('held', 'sending'))
 );
 CREATE INDEX batches_open ON batches (registry_id, sealed_at) WHERE state NOT IN ('final', 'released');
 
