@@ -41,8 +41,14 @@ class BlobService:
         at = self._clock()
         async with self._db.transaction(tenant) as conn:
             if idempotency_key is not None and not await repository.claim_key(
-                conn, tenant, UPLOAD_ROUTE, idempotency_key, stored.hash, at, at + KEY_LIFETIME
+                conn,
+                tenant,
+                route=UPLOAD_ROUTE,
+                key=idempotency_key,
+                fingerprint=stored.hash,
+                at=at,
+                expires_at=at + KEY_LIFETIME,
             ):
                 raise IdempotencyKeyReusedError(idempotency_key)
-            await repository.own_blob(conn, tenant, stored.hash, stored.size, media_type, at)
+            await repository.own_blob(conn, tenant, stored, media_type, at)
         return stored

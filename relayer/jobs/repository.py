@@ -11,6 +11,7 @@ from psycopg.types.json import Jsonb
 
 from relayer.jobs.records import Job, job_row
 from relayer.model.lifecycle import JobState
+from relayer.store.blobs import StoredBlob
 
 _COLUMNS = """
 j.id, j.tenant_id, j.registry_id, j.ticket, j.kind, j.state, j.state_version, j.status_reason, j.input,
@@ -104,6 +105,7 @@ async def job(conn: AsyncConnection[TupleRow], job_id: UUID) -> Job | None:
 async def jobs(
     conn: AsyncConnection[TupleRow],
     tenant: UUID,
+    *,
     state: JobState | None,
     kind: str | None,
     before: UUID | None,
@@ -139,23 +141,24 @@ async def owned_blobs(conn: AsyncConnection[TupleRow], tenant: UUID, hashes: Col
 
 
 async def own_blob(
-    conn: AsyncConnection[TupleRow], tenant: UUID, blob_hash: bytes, size: int, media_type: str, at: datetime
+    conn: AsyncConnection[TupleRow], tenant: UUID, stored: StoredBlob, media_type: str, at: datetime
 ) -> None:
     """Write down that a stored blob exists and that a tenant may name it."""
     await conn.execute(
         "INSERT INTO blobs (hash, size, created_at) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
-        [blob_hash, size, at],
+        [stored.hash, stored.size, at],
     )
     await conn.execute(
         """INSERT INTO blob_owners (tenant_id, hash, media_type, created_at) VALUES (%s, %s, %s, %s)
            ON CONFLICT DO NOTHING""",
-        [tenant, blob_hash, media_type, at],
+        [tenant, stored.hash, media_type, at],
     )
 
 
 async def claim_key(
     conn: AsyncConnection[TupleRow],
     tenant: UUID,
+    *,
     route: str,
     key: str,
     fingerprint: bytes,

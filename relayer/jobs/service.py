@@ -121,7 +121,7 @@ class JobService:
     ) -> list[Job]:
         """Give a page of a tenant's jobs, newest first, from below the id `before`."""
         async with self._db.transaction(tenant) as conn:
-            return await repository.jobs(conn, tenant, state, kind, before, limit)
+            return await repository.jobs(conn, tenant, state=state, kind=kind, before=before, limit=limit)
 
     async def output(self, tenant: UUID, job_id: UUID) -> tuple[str, int, AsyncIterator[bytes]] | None:
         """Give media type, size and bytes of a job's output; None while there is none."""
