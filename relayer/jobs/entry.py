@@ -1,0 +1,92 @@
+"""Where RQ enters: the two functions that the queues name. Connections open here, after any fork."""
+
+import os
+import socket
+from dataclasses import dataclass
+from functools import cache
+from uuid import UUID
+
+from relayer.jobs.execution import Execution
+from relayer.jobs.handlers.registry import Handlers, load_handlers
+from relayer.jobs.inline import InlineWorker
+from relayer.jobs.isolated import IsolatedWorker
+from relayer.jobs.lease_keeper import LeaseKeeper
+from relayer.jobs.tied import die_with
+from relayer.model.clock import utc_now
+from relayer.settings import BlobSettings, DatabaseSettings, WorkerSettings
+from relayer.store.blobs import LocalBlobStore
+from relayer.store.database import Database
+from relayer.store.runner import Runner
+
+
+def run_inline(attempt_ids: list[str]) -> None:
+    """Run attempts of inline handlers in this process."""
+    worker, parts = _inline_worker()
+    parts.runner.run(worker.run([UUID(one) for one in attempt_ids]))
+
+
+def run_isolated(attempt_ids: list[str]) -> None:
+    """Run attempts of isolated handlers, each in a child of this process, a work-horse that ends with it."""
+    die_with(os.getppid())
+    parts = _parts()
+    worker = IsolatedWorker(
+        parts.execution,
+        parts.keeper,
+        parts.blobs,
+        max_bytes=parts.max_bytes,
+        run_limit=parts.settings.run_limit,
+    )
+    for one in attempt_ids:
+        parts.runner.run(worker.run(UUID(one)))
+    parts.keeper.close()
+    parts.runner.run(parts.db.close())
+    parts.runner.close()
+
+
+@dataclass(frozen=True)
+class _Parts:
+    settings: WorkerSettings
+    runner: Runner
+    db: Database
+    execution: Execution
+    keeper: LeaseKeeper
+    blobs: LocalBlobStore
+    max_bytes: int
+
+
+def _parts() -> _Parts:
+    settings, blobs = WorkerSettings(), BlobSettings()
+    database = DatabaseSettings(pool_size=1)
+    runner, db = Runner(), Database(database)
+    runner.run(db.open())
+    name = f"{socket.gethostname()}/{os.getpid()}"
+    return _Parts(
+        settings,
+        runner,
+        db,
+        Execution(db, name, settings.lease, utc_now),
+        LeaseKeeper(database, settings.lease, settings.renew_every),
+        LocalBlobStore(blobs.folder),
+        blobs.max_bytes,
+    )
+
+
+@cache
+def _inline_worker() -> tuple[InlineWorker, _Parts]:
+    """One a process: its loop, connection and handlers serve every call."""
+    parts = _parts()
+    worker = InlineWorker(
+        parts.execution,
+        parts.keeper,
+        installed_handlers(),
+        parts.blobs,
+        max_bytes=parts.max_bytes,
+        run_limit=parts.settings.run_limit,
+    )
+    return worker, parts
+
+
+@cache
+def installed_handlers() -> Handlers:
+    """The handlers of this process, loaded once; a plug-in that was installed later is seen after a restart."""
+    return load_handlers()
