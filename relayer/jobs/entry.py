@@ -1,5 +1,6 @@
 """Where RQ enters: the two functions that the queues name. Connections open here, after any fork."""
 
+import atexit
 import os
 import socket
 from dataclasses import dataclass
@@ -38,9 +39,7 @@ def run_isolated(attempt_ids: list[str]) -> None:
     )
     for one in attempt_ids:
         parts.runner.run(worker.run(UUID(one)))
-    parts.keeper.close()
-    parts.runner.run(parts.db.close())
-    parts.runner.close()
+    parts.close()
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,12 @@ class _Parts:
     keeper: LeaseKeeper
     blobs: LocalBlobStore
     max_bytes: int
+
+    def close(self) -> None:
+        """End the thread, the connections and the loop."""
+        self.keeper.close()
+        self.runner.run(self.db.close())
+        self.runner.close()
 
 
 def _parts() -> _Parts:
@@ -75,6 +80,7 @@ def _parts() -> _Parts:
 def _inline_worker() -> tuple[InlineWorker, _Parts]:
     """One a process: its loop, connection and handlers serve every call."""
     parts = _parts()
+    atexit.register(parts.close)
     worker = InlineWorker(
         parts.execution,
         parts.keeper,
