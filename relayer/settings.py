@@ -8,10 +8,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretBytes, SecretStr, StringConstraints
+from pydantic import BeforeValidator, Field, SecretBytes, SecretStr, StringConstraints
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Address = Annotated[str, StringConstraints(pattern=r"^0x[0-9a-fA-F]{40}$")]
+
+
+def _from_hex(value: object) -> object:
+    """Read what an environment variable can hold: bytes as hex digits."""
+    return bytes.fromhex(value) if isinstance(value, str) else value
 
 
 class DatabaseSettings(BaseSettings):
@@ -118,4 +123,4 @@ class BatcherSettings(BaseSettings):
 
     max_jobs: Annotated[int, Field(ge=1, le=131_072)] = 4_096
     max_age: timedelta = timedelta(seconds=60)
-    manifest_key: SecretBytes
+    manifest_key: Annotated[SecretBytes, BeforeValidator(_from_hex), Field(min_length=32, max_length=32)]

@@ -1,0 +1,124 @@
+"""The composition root of the relayer: wires services, handlers of final events, and loops."""
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+
+import structlog
+
+from relayer import leading
+from relayer.batches.batcher import Batcher
+from relayer.batches.handlers import on_batch_confirmed
+from relayer.batches.source import BatchSource
+from relayer.chain.fees import Fees
+from relayer.chain.indexer import Indexer
+from relayer.chain.registry import RegistryClient
+from relayer.chain.rpc import JsonRpc
+from relayer.chain.sender import Sender
+from relayer.chain.signer import KeystoreSigner
+from relayer.jobs.dispatcher import Dispatcher
+from relayer.jobs.handlers.registry import load_handlers
+from relayer.jobs.queue import JobQueue
+from relayer.jobs.reaper import Reaper
+from relayer.leading import Loop
+from relayer.model.clock import utc_now
+from relayer.model.errors import UnavailableError
+from relayer.model.ids import new_id
+from relayer.settings import (
+    BatcherSettings,
+    BlobSettings,
+    ChainSettings,
+    DatabaseSettings,
+    DispatcherSettings,
+    RedisSettings,
+    RegistrySettings,
+)
+from relayer.store import registries
+from relayer.store.blobs import LocalBlobStore
+from relayer.store.database import Database
+from relayer.store.registries import RegistryRow
+
+LOOPS = ("dispatcher", "reaper", "batcher", "sender", "indexer")
+_GWEI = 10**9
+_FIRST_TRY_AGAIN_S = 1.0
+
+_log = structlog.get_logger(__name__)
+
+
+async def run_relayer(only: str | None = None) -> None:
+    """Run the relayer's loops, or one of them, until SIGTERM or SIGINT."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    chain = ChainSettings()
+    async with Database(DatabaseSettings()) as db, JsonRpc(chain.rpc_url, chain.request_timeout) as rpc:
+        registry = await _registry(db, RegistrySettings(), stopping)
+        if registry is None:
+            return
+        async with _loops(db, rpc, chain, registry) as loops:
+            chosen = [one for one in loops if only in {None, one.name}]
+            owner = f"{socket.gethostname()}/{os.getpid()}/{new_id()}"
+            await leading.run(chosen, db, owner, stopping)
+
+
+async def _registry(db: Database, settings: RegistrySettings, stopping: asyncio.Event) -> RegistryRow | None:
+    """Wait until the database knows the registry; None when asked to stop before."""
+    said: str | None = None
+    while not stopping.is_set():
+        try:
+            async with db.transaction() as conn:
+                row = await registries.find(conn, settings.chain_id, settings.address_bytes)
+            reason = f"the registry {settings.address} on chain {settings.chain_id} is not registered"
+        except UnavailableError as error:
+            row, reason = None, str(error)
+        if row is not None:
+            return row
+        if reason != said:
+            said = reason
+            _log.warning("not_ready", reason=reason)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), _FIRST_TRY_AGAIN_S)
+    return None
+
+
+@asynccontextmanager
+async def _loops(
+    db: Database, rpc: JsonRpc, chain: ChainSettings, registry: RegistryRow
+) -> AsyncIterator[list[Loop]]:
+    settings = DispatcherSettings()
+    blobs = LocalBlobStore(BlobSettings().folder)
+    client = RegistryClient(rpc, registry.chain_id, registry.address)
+    queue = JobQueue(RedisSettings())
+    dispatcher = Dispatcher(db, queue, load_handlers(), settings, utc_now)
+    reaper = Reaper(db, settings, utc_now)
+    batcher = Batcher(db, blobs, registry, BatcherSettings(), utc_now)
+    sender = Sender(
+        db,
+        rpc,
+        signer=KeystoreSigner(chain.keystore, chain.keystore_password_file),
+        chain_id=registry.chain_id,
+        source=BatchSource(registry, client, utc_now),
+        fees=Fees(rpc, chain.max_fee_cap_gwei * _GWEI),
+        clock=utc_now,
+    )
+    indexer = Indexer(
+        db,
+        rpc,
+        chain_id=registry.chain_id,
+        address=registry.address,
+        first_block=registry.first_block,
+        handler=on_batch_confirmed,
+        clock=utc_now,
+    )
+    yield [
+        Loop("dispatcher", dispatcher.run_pass, timedelta(milliseconds=50)),
+        Loop("reaper", reaper.run_pass, timedelta(seconds=1)),
+        Loop("batcher", batcher.run_pass, timedelta(milliseconds=250)),
+        Loop("sender", sender.run_pass, timedelta(milliseconds=500)),
+        Loop("indexer", indexer.run_pass, timedelta(milliseconds=500)),
+    ]

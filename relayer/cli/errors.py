@@ -1,0 +1,33 @@
+"""How a command fails: one clear line on standard error, and a status that is not 0."""
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+import typer
+from pydantic import ValidationError
+
+from relayer.model.errors import JobsealError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def one_line_errors(command: Callable[P, T]) -> Callable[P, T]:
+    """Turn the project's errors and wrong settings into one line each."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return command(*args, **kwargs)
+        except JobsealError as error:
+            sys.stderr.write(f"jobseal: {error}\n")
+        except ValidationError as error:
+            prefix = str(error.title).removesuffix("Settings").upper()
+            for fault in error.errors(include_input=False, include_url=False):
+                name = f"JOBSEAL_{prefix}_{str(fault['loc'][0]).upper()}"
+                sys.stderr.write(f"jobseal: {name}: {fault['msg']}; set this environment variable\n")
+        raise typer.Exit(1)
+
+    return run

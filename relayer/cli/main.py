@@ -1,0 +1,115 @@
+"""`jobseal …`: one command a process, and the tools of operators and verifiers.
+
+Commands import what they need when they run: `jobseal verify` starts in a moment, and an API process
+never loads the chain.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from relayer.cli.errors import one_line_errors
+from relayer.cli.verify import verify
+
+app = typer.Typer(
+    name="jobseal",
+    help="Long-running jobs over REST, each confirmed at most once on an EVM chain.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command()(verify)
+
+Home = Annotated[Path, typer.Option(envvar="JOBSEAL_HOME", help="Where the state of the platform lies.")]
+
+
+@app.command()
+@one_line_errors
+def api() -> None:
+    """Serve the REST API; any number of these may run."""
+    import uvicorn  # noqa: PLC0415 - see the module
+
+    from relayer.settings import ApiSettings  # noqa: PLC0415
+    from relayer.telemetry import logs  # noqa: PLC0415
+
+    logs.configure("api")
+    settings = ApiSettings()
+    uvicorn.run(
+        "api.app:create_app",
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=10,
+    )
+
+
+@app.command()
+@one_line_errors
+def worker() -> None:
+    """Run jobs; any number of these may run, on any machines."""
+    from relayer.jobs.pool import run_pool  # noqa: PLC0415
+    from relayer.settings import WorkerSettings  # noqa: PLC0415
+    from relayer.telemetry import logs  # noqa: PLC0415
+
+    logs.configure("worker")
+    settings = WorkerSettings()
+    run_pool(settings.inline, settings.isolated)
+
+
+@app.command()
+@one_line_errors
+def relayer(
+    only: Annotated[str | None, typer.Option(help="Run one loop instead of all.")] = None,
+) -> None:
+    """Run the loops: dispatcher, reaper, batcher, sender, indexer. Run two or more of these."""
+    from relayer import app as root  # noqa: PLC0415
+    from relayer.store.runner import Runner  # noqa: PLC0415
+    from relayer.telemetry import logs  # noqa: PLC0415
+
+    if only is not None and only not in root.LOOPS:
+        raise typer.BadParameter(f"no such loop; choose one of {', '.join(root.LOOPS)}", param_hint="--only")
+    logs.configure("relayer")
+    runner = Runner()
+    try:
+        runner.run(root.run_relayer(only))
+    finally:
+        runner.close()
+
+
+@app.command()
+@one_line_errors
+def up(home: Home = Path(".jobseal")) -> None:
+    """Start the whole platform on this machine and stay; Ctrl-C stops all of it."""
+    from relayer.cli.up import run_up  # noqa: PLC0415
+
+    run_up(home)
+
+
+@app.command()
+@one_line_errors
+def demo(
+    home: Home = Path(".jobseal"),
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--input", help="A folder whose files become jobs; default: this project's own sources."
+        ),
+    ] = None,
+) -> None:
+    """Start the platform, run real files through it, verify every receipt, and stop it."""
+    from relayer.cli.demo import run_demo  # noqa: PLC0415
+
+    run_demo(home, folder)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""Runs the loops of the relayer: each is one function that does one pass, led by a lease in PostgreSQL."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+
+from relayer.model.errors import JobsealError, UnavailableError
+from relayer.store import leases
+from relayer.store.database import Database
+
+_LEASE = timedelta(seconds=30)
+_RENEW_AFTER_S = 10.0
+_FOLLOWER_WAIT_S = 2.0
+_UNAVAILABLE_WAIT_S = 1.0
+_FAILURE_WAIT_S = 5.0
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A loop: `run_pass` takes the epoch of the lease and gives how much it did; after 0 it rests."""
+
+    name: str
+    run_pass: Callable[[int], Awaitable[int]]
+    rest: timedelta
+
+
+class Leader:
+    """One process's try to lead a loop for as long as the process lives."""
+
+    def __init__(self, loop: Loop, db: Database, owner: str, stopping: asyncio.Event) -> None:
+        self._loop = loop
+        self._db = db
+        self._owner = owner
+        self._stopping = stopping
+        self._epoch: int | None = None
+        self._renewed = 0.0
+        self._trouble: str | None = None
+
+    async def lead(self) -> None:
+        """Run passes until asked to stop; whatever goes wrong is said once and tried again."""
+        while not self._stopping.is_set():
+            await self._pause(await self._step())
+        with suppress(UnavailableError):
+            async with self._db.transaction() as conn:
+                await leases.release(conn, self._loop.name, self._owner)
+
+    async def _step(self) -> float:
+        """Do one pass if this process leads; give how many seconds to rest."""
+        try:
+            await self._renew()
+            if self._epoch is None:
+                return _FOLLOWER_WAIT_S
+            done = await self._loop.run_pass(self._epoch)
+        except leases.LeaseLostError as error:
+            self._epoch = None
+            self._say("lease_lost", str(error))
+            return _FOLLOWER_WAIT_S
+        except UnavailableError as error:
+            self._say("not_ready", str(error))
+            return _UNAVAILABLE_WAIT_S
+        except JobsealError as error:
+            self._say("stopped_by", str(error))
+            return _FAILURE_WAIT_S
+        except Exception:  # noqa: BLE001 - a loop outlives any one pass, and says what broke it
+            _log.exception("pass_failed", loop=self._loop.name)
+            return _FAILURE_WAIT_S
+        if self._trouble is not None:
+            self._trouble = None
+            _log.info("ready_again", loop=self._loop.name)
+        return 0.0 if done else self._loop.rest.total_seconds()
+
+    async def _renew(self) -> None:
+        if self._epoch is not None and time.monotonic() - self._renewed < _RENEW_AFTER_S:
+            return
+        started = time.monotonic()
+        async with self._db.transaction() as conn:
+            epoch = await leases.acquire(conn, self._loop.name, self._owner, _LEASE)
+        if epoch != self._epoch:
+            _log.info("leads" if epoch else "follows", loop=self._loop.name, epoch=epoch)
+        self._epoch, self._renewed = epoch, started
+
+    async def _pause(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+
+    def _say(self, event: str, reason: str) -> None:
+        """Log a trouble when it begins, not on every pass."""
+        if reason != self._trouble:
+            self._trouble = reason
+            _log.warning(event, loop=self._loop.name, reason=reason)
+
+
+async def run(loops: Sequence[Loop], db: Database, owner: str, stopping: asyncio.Event) -> None:
+    """Lead every loop until asked to stop."""
+    async with asyncio.TaskGroup() as group:
+        for loop in loops:
+            group.create_task(Leader(loop, db, owner, stopping).lead(), name=loop.name)
