@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from relayer.jobs.execution import Failure
+from relayer.jobs.failure import Failure
 from relayer.jobs.handlers.base import JobFailedError
 from relayer.jobs.handlers.registry import load_handler
 from relayer.jobs.tied import die_with

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from relayer.jobs import attempt_repository as attempts
-from relayer.jobs.handlers.base import JobFailedError, JobRejectedError
+from relayer.jobs.failure import Failure
 from relayer.jobs.records import OpenAttempt
 from relayer.jobs.transition import Change, JobOutput, transition
 from relayer.model.clock import Clock
@@ -18,31 +18,7 @@ from relayer.store.database import Database
 
 _FIRST_BACKOFF = timedelta(seconds=2)
 _LONGEST_BACKOFF = timedelta(minutes=5)
-_LONGEST_MESSAGE = 2000
 _random = SystemRandom()
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why an attempt failed: a stable code, a sentence for the job's owner, whether another try may help.
-
-    `rejected` means that the handler refuses the input: no failure of the platform, and never retried.
-    """
-
-    code: str
-    message: str
-    retryable: bool
-    rejected: bool = False
-
-    @staticmethod
-    def of(error: Exception) -> "Failure":
-        """Read what a handler raised; what it did not mean to raise may pass with another try."""
-        if isinstance(error, JobFailedError):
-            return Failure(error.code, error.message, error.retryable)
-        if isinstance(error, JobRejectedError):
-            return Failure(error.code, error.message, retryable=False, rejected=True)
-        message = f"the handler raised {type(error).__name__}: {error}"
-        return Failure("handler_error", message[:_LONGEST_MESSAGE], retryable=True)
 
 
 @dataclass(frozen=True)

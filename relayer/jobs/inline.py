@@ -7,7 +7,8 @@ from typing import Any
 from uuid import UUID
 
 from relayer.jobs.blob_references import find_references, parse_reference
-from relayer.jobs.execution import Execution, Failure, Result
+from relayer.jobs.execution import Execution, Result
+from relayer.jobs.failure import Failure
 from relayer.jobs.handlers.base import JobFailedError
 from relayer.jobs.handlers.registry import Handlers
 from relayer.jobs.lease_keeper import Hold, LeaseKeeper

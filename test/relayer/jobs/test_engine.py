@@ -23,7 +23,8 @@ from pydantic import SecretStr
 from relayer.jobs.blob_service import BlobService
 from relayer.jobs.dispatcher import LEASE as DISPATCHER
 from relayer.jobs.dispatcher import Dispatcher
-from relayer.jobs.execution import Execution, Failure, Result
+from relayer.jobs.execution import Execution, Result
+from relayer.jobs.failure import Failure
 from relayer.jobs.handlers.base import Mode
 from relayer.jobs.handlers.registry import Handlers
 from relayer.jobs.queue import JobQueue
@@ -151,7 +152,7 @@ async def test_digests_agree_with_hashlib(
         assert digest["sha256"] == hashlib.sha256(expected).hexdigest()
         assert digest["keccak256"] == keccak256(expected).hex()
         assert digest["size"] == len(expected)
-    assert digest["media_type"] == "application/octet-stream"
+        assert digest["media_type"] == ("application/octet-stream" if number == 60 else "text/plain")
     assert sorted(job.ticket for job in ended) == list(range(61))
     # An output is a blob of the tenant: a job can name it.
     assert ended[0].output_hash is not None
