@@ -42,6 +42,32 @@ lock: ## Compile the locks anew from pyproject.toml
 		--generate-hashes --no-emit-index-url --no-header --no-annotate --quiet -o requirements.lock
 	awk '/^uv==/ {p=1; print; next} /^[a-z]/ {p=0} p' requirements.lock > tools/bootstrap.lock
 
+# --- run ----------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: setup ## Run real files through the whole platform and verify every receipt (INPUT=folder)
+	jobseal demo $(if $(INPUT),--input "$(INPUT)")
+
+.PHONY: up
+up: setup ## Start the platform on this machine and stay; Ctrl-C stops it
+	jobseal up
+
+# --- test ---------------------------------------------------------------------------------------
+
+.PHONY: test
+test: setup lint test-contracts test-python test-ape ## Everything that must hold
+
+.PHONY: lint
+lint: setup ## Style, types and the direction of imports
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports
+
+.PHONY: test-python
+test-python: setup ## The tests on real PostgreSQL, Valkey and anvil
+	pytest -n 2
+
 # --- contracts ----------------------------------------------------------------------------------
 
 .PHONY: abi

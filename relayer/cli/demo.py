@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx2
 import psycopg
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -185,7 +186,6 @@ class BatchFigures:
     """What the batches of the demo's jobs cost."""
 
     batches: int
-    final: int
     jobs: int
     gas: int
 
@@ -193,8 +193,7 @@ class BatchFigures:
 def _batches(database: psycopg.Connection[Any], jobs: list[Submitted]) -> BatchFigures:
     ids = [job.job_id.removeprefix("job_") for job in jobs]
     row = database.execute(
-        """SELECT count(*), count(*) FILTER (WHERE state = 'final'),
-                  coalesce(sum(leaf_count) FILTER (WHERE gas_used IS NOT NULL), 0), coalesce(sum(gas_used), 0)
+        """SELECT count(*), coalesce(sum(leaf_count) FILTER (WHERE gas_used IS NOT NULL), 0), coalesce(sum(gas_used), 0)
            FROM batches WHERE id IN (SELECT batch_id FROM jobs WHERE id = ANY(%s::uuid[]))""",
         [ids],
     ).fetchone()
@@ -203,13 +202,18 @@ def _batches(database: psycopg.Connection[Any], jobs: list[Submitted]) -> BatchF
 
 
 def _progress(counts: Counter[str], total: int, batches: BatchFigures, seconds: float) -> Table:
-    table = Table(title=f"{sum(counts.values())} of {total} submitted, {seconds:.0f} s")
+    table = Table(
+        title=f"{sum(counts.values())} of {total} submitted, {seconds:.0f} s",
+        title_justify="left",
+        box=SIMPLE,
+        pad_edge=False,
+    )
     for state in _STATES[:5]:
         table.add_column(state, justify="right")
-    table.add_column("batches (final)", justify="right")
+    table.add_column("batches", justify="right")
     table.add_column("gas a job", justify="right")
     gas = f"{batches.gas / batches.jobs:.0f}" if batches.jobs else "-"
-    table.add_row(*(str(counts[state]) for state in _STATES[:5]), f"{batches.batches} ({batches.final})", gas)
+    table.add_row(*(str(counts[state]) for state in _STATES[:5]), str(batches.batches), gas)
     return table
 
 
