@@ -5,8 +5,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from fastapi import FastAPI
-from relayer.jobs.blob_service import BlobService
-from relayer.jobs.service import JobService
 
 from api import handlers
 from api.blobs import endpoints as blobs
@@ -17,7 +15,9 @@ from api.registry import RegistrySource
 from api.requests import RequestMiddleware
 from api.services import Services
 from relayer.batches.receipts import ReceiptService
+from relayer.jobs.blob_service import BlobService
 from relayer.jobs.handlers.registry import Handlers, load_handlers
+from relayer.jobs.service import JobService
 from relayer.model.clock import Clock, utc_now
 from relayer.settings import ApiSettings, BlobSettings, DatabaseSettings, KeySettings, RegistrySettings
 from relayer.store.blobs import LocalBlobStore

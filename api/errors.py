@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -76,25 +76,33 @@ class Fault:
         return {**place, "code": self.code, "detail": self.detail}
 
 
-@dataclass(frozen=True)
 class ProblemError(Exception):
     """A request that ends with a problem document; `detail` is for the caller's eyes."""
 
-    code: Code
-    detail: str
-    faults: Sequence[Fault] = ()
-    meta: Mapping[str, Any] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
-    status: int | None = None
+    def __init__(
+        self,
+        code: Code,
+        detail: str,
+        faults: Sequence[Fault] = (),
+        meta: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        status: int | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.faults = faults
+        self.meta = meta or {}
+        self.headers = headers or {}
+        self.status = status or code.value.status
 
     def response(self, request: Request) -> Response:
         """Render the problem document."""
         definition = self.code.value
-        status = self.status or definition.status
         body = {
             "type": f"{TYPE_PREFIX}{self.code.slug}",
             "title": definition.title,
-            "status": status,
+            "status": self.status,
             "detail": self.detail,
             "instance": request.url.path,
             "code": self.code.slug,
@@ -103,4 +111,4 @@ class ProblemError(Exception):
             "errors": [fault.to_dict() for fault in self.faults],
             "meta": dict(self.meta),
         }
-        return Response(orjson.dumps(body), status, dict(self.headers), MEDIA_TYPE)
+        return Response(orjson.dumps(body), self.status, dict(self.headers), MEDIA_TYPE)

@@ -22,7 +22,7 @@ def idempotency_key(request: Request) -> str | None:
     values = request.headers.getlist(HEADER)
     if not values:
         return None
-    value = values[0]
+    value = values[0].strip(" \t")
     if value.startswith('"'):
         quoted = _QUOTED.fullmatch(value)
         value = re.sub(r"\\(.)", r"\1", quoted[1]) if quoted else ""

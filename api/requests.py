@@ -1,5 +1,7 @@
 """What surrounds every request: its id, and the last net under it."""
 
+import traceback
+
 import structlog
 from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect, Request
@@ -42,8 +44,10 @@ class RequestMiddleware:
             await self._app(scope, receive, send_with_id)
         except ClientDisconnect:
             _log.info("client_disconnected", request_id=request_id, path=request.url.path)
-        except Exception:
-            _log.exception("request_failed", request_id=request_id, path=request.url.path)
+        except Exception as error:
+            # As text: a renderer of tracebacks might show local variables, and with them API keys.
+            trace = "".join(traceback.format_exception(error))
+            _log.error("request_failed", request_id=request_id, path=request.url.path, traceback=trace)
             # An answer that has begun can only be cut off: the client sees that it is not whole.
             if started:
                 raise

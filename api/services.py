@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
-from relayer.jobs.blob_service import BlobService
-from relayer.jobs.service import JobService
 
 from api.pagination import PageTokens
 from api.registry import RegistrySource
 from relayer.batches.receipts import ReceiptService
+from relayer.jobs.blob_service import BlobService
+from relayer.jobs.service import JobService
 from relayer.store.database import Database
 from relayer.tenants.service import Authenticator
 

@@ -7,7 +7,6 @@ from uuid import UUID
 
 import orjson
 from fastapi import APIRouter, Query, Request, Response
-from relayer.jobs.service import Submission
 from starlette.responses import StreamingResponse
 
 from api.auth import JobReader, JobWriter
@@ -19,6 +18,7 @@ from api.pagination import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
 from api.schemas import problems
 from api.services import Services, ServicesDep
 from relayer.jobs.records import Job
+from relayer.jobs.service import Submission
 from relayer.model.ids import from_public, to_public
 from relayer.model.lifecycle import JobState
 from relayer.seal.receipt import MEDIA_TYPE as RECEIPT_MEDIA_TYPE

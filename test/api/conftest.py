@@ -1,0 +1,212 @@
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from eth_abi.abi import encode
+from fastapi import FastAPI
+from pydantic import SecretBytes, SecretStr
+
+from api.app import Settings, create_app
+from relayer.batches.batcher import NAME, Batcher
+from relayer.batches.handlers import on_batch_confirmed
+from relayer.chain.calls import FinalEvent
+from relayer.chain.registry import BATCH_CONFIRMED_TOPIC
+from relayer.jobs.transition import Change, JobOutput, transition
+from relayer.model.clock import utc_now
+from relayer.model.ids import from_public
+from relayer.model.lifecycle import JobState
+from relayer.settings import (
+    ApiSettings,
+    BatcherSettings,
+    BlobSettings,
+    DatabaseSettings,
+    KeySettings,
+    RegistrySettings,
+)
+from relayer.store import leases
+from relayer.store.blobs import LocalBlobStore
+from relayer.store.database import Database
+from relayer.store.registries import RegistryRow
+from relayer.tenants.service import TenantService
+
+KEYS = KeySettings(pepper=SecretBytes(b"pepper of the tests"))
+MAX_BLOB_BYTES = 100_000
+Body = dict[str, Any]
+
+
+def settings_for(database_url: str, folder: Path, registry: RegistryRow) -> Settings:
+    return Settings(
+        ApiSettings(),
+        DatabaseSettings(url=SecretStr(database_url), pool_size=4),
+        RegistrySettings(chain_id=registry.chain_id, address=f"0x{registry.address.hex()}"),
+        BlobSettings(folder=folder, max_bytes=MAX_BLOB_BYTES),
+        KEYS,
+    )
+
+
+@asynccontextmanager
+async def serving(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client of a started application, without a key."""
+    transport = httpx2.ASGITransport(app=app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx2.AsyncClient(transport=transport, base_url="http://api") as client,
+    ):
+        yield client
+
+
+class Caller:
+    """One tenant's use of the API."""
+
+    def __init__(self, client: httpx2.AsyncClient, secret: str) -> None:
+        self.client = client
+        self.secret = secret
+        self._submitted = 0
+
+    async def get(self, path: str, **headers: str) -> httpx2.Response:
+        return await self.client.get(path, headers=self.headers(**headers))
+
+    async def post(self, path: str, content: bytes, **headers: str) -> httpx2.Response:
+        return await self.client.post(path, content=content, headers=self.headers(**headers))
+
+    async def submit(self, content: bytes, key: str | None = None) -> httpx2.Response:
+        self._submitted += 1
+        return await self.post(
+            "/v1/jobs",
+            content,
+            content_type="application/json",
+            idempotency_key=key or f"key-{self._submitted}",
+        )
+
+    async def submitted(self, text: str = "hello") -> Body:
+        answer = await self.submit(b'{"kind":"digest","input":{"text":"%s"}}' % text.encode())
+        assert answer.status_code == 202, answer.text
+        body: Body = answer.json()
+        return body
+
+    def headers(self, **headers: str) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.secret}"} | {
+            name.replace("_", "-"): value for name, value in headers.items()
+        }
+
+
+@dataclass
+class Engine:
+    """Moves jobs as the rest of the platform would."""
+
+    db: Database
+    blobs: LocalBlobStore
+    registry: RegistryRow
+
+    async def move(self, job: Body, *targets: JobState, output: JobOutput | None = None) -> None:
+        job_id = from_public("job", job["id"])
+        assert job_id is not None
+        async with self.db.transaction() as conn:
+            for target in targets:
+                row = await (
+                    await conn.execute("SELECT state, state_version FROM jobs WHERE id = %s", [job_id])
+                ).fetchone()
+                assert row is not None
+                made = output if target is JobState.COMPLETED else None
+                change = Change(job_id, row[1], JobState(row[0]), target, "test", output=made)
+                assert await transition(conn, [change], utc_now()) == {job_id}
+
+    async def complete(self, job: Body, output: bytes, media_type: str = "application/json") -> None:
+        async def chunks() -> AsyncIterator[bytes]:
+            yield output
+
+        stored = await self.blobs.put(chunks(), 1 << 30)
+        assert stored.hash == hashlib.sha256(output).digest()
+        made = JobOutput(stored.hash, stored.size, media_type)
+        await self.move(job, JobState.PROCESSING, JobState.COMPLETED, output=made)
+
+    async def seal(self) -> None:
+        """Put what is completed into one batch."""
+        async with self.db.transaction() as conn:
+            epoch = await leases.acquire(conn, NAME, "test", timedelta(hours=1))
+        assert epoch is not None
+        settings = BatcherSettings(max_jobs=1, manifest_key=SecretBytes(bytes(32)))
+        assert await Batcher(self.db, self.blobs, self.registry, settings, utc_now).run_pass(epoch)
+
+    async def confirm(self) -> None:
+        """Announce the one batch there is as final."""
+        async with self.db.transaction() as conn:
+            batch = await (await conn.execute("SELECT root, leaf_count FROM batches")).fetchone()
+            assert batch is not None
+            words = await (await conn.execute("SELECT index, mask, root FROM batch_words")).fetchall()
+            event = FinalEvent(
+                chain_id=self.registry.chain_id,
+                address=self.registry.address,
+                block_number=7,
+                block_hash=b"\x07" * 32,
+                block_time=datetime(2030, 1, 1, tzinfo=UTC),
+                transaction_hash=b"\x08" * 32,
+                log_index=0,
+                topics=(BATCH_CONFIRMED_TOPIC, batch[0], bytes(32), bytes(32)),
+                data=encode(
+                    ["uint32", "uint8", "(uint64,uint256,bytes32)[]"],
+                    [batch[1], 1, [(index, int.from_bytes(mask), root) for index, mask, root in words]],
+                ),
+            )
+            await on_batch_confirmed(conn, event, utc_now)
+
+
+@pytest.fixture
+def settings(urls: Any, tmp_path: Path, registry_row: RegistryRow) -> Settings:
+    return settings_for(urls.api, tmp_path / "blobs", registry_row)
+
+
+@pytest.fixture
+async def client(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
+    async with serving(create_app(settings)) as client:
+        yield client
+
+
+@pytest.fixture
+async def acme(client: httpx2.AsyncClient, owner_db: Database) -> Caller:
+    return Caller(client, await new_key(owner_db, "acme"))
+
+
+@pytest.fixture
+async def rival(client: httpx2.AsyncClient, owner_db: Database) -> Caller:
+    return Caller(client, await new_key(owner_db, "rival"))
+
+
+async def new_key(owner_db: Database, tenant: str) -> str:
+    tenants = TenantService(owner_db, KEYS)
+    return (await tenants.create_key(await tenants.create_tenant(tenant), "test")).secret
+
+
+@pytest.fixture
+def engine(relayer_db: Database, settings: Settings, registry_row: RegistryRow) -> Engine:
+    return Engine(relayer_db, LocalBlobStore(settings.blobs.folder), registry_row)
+
+
+def assert_problem(answer: httpx2.Response, status: int, code: str) -> Body:
+    """Check what every problem document has; give it."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    body: Body = answer.json()
+    assert body.keys() == {
+        "type",
+        "title",
+        "status",
+        "detail",
+        "instance",
+        "code",
+        "request_id",
+        "retryable",
+        "errors",
+        "meta",
+    }
+    assert (body["status"], body["code"]) == (status, code)
+    assert body["type"] == f"urn:jobseal:problem:{code}"
+    assert body["request_id"] == answer.headers["request-id"]
+    assert "Traceback" not in answer.text
+    return body
