@@ -31,7 +31,7 @@ async def read_json(request: Request, max_bytes: int) -> Any:
     except JsonError as error:
         faults = [] if error.pointer is None else [Fault(error.code, error.sentence, pointer=error.pointer)]
         meta = {} if error.position is None else {"position": error.position}
-        raise ProblemError(Code.INVALID_JSON, str(error), faults, meta) from None
+        raise ProblemError(Code.INVALID_JSON, str(error), faults, meta=meta) from None
 
 
 def validate(model: type[Model], value: Any) -> Model:

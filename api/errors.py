@@ -84,6 +84,7 @@ class ProblemError(Exception):
         code: Code,
         detail: str,
         faults: Sequence[Fault] = (),
+        *,
         meta: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
         status: int | None = None,

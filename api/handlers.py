@@ -83,7 +83,9 @@ def _unavailable(_: UnavailableError) -> ProblemError:
 
 def _unknown_kind(error: UnknownKindError) -> ProblemError:
     fault = Fault("unknown_kind", str(error), pointer="/kind")
-    return ProblemError(Code.UNKNOWN_KIND, str(error), [fault], {"kind": error.kind, "known": error.known})
+    return ProblemError(
+        Code.UNKNOWN_KIND, str(error), [fault], meta={"kind": error.kind, "known": error.known}
+    )
 
 
 def _invalid_input(error: InvalidInputError) -> ProblemError:
@@ -93,7 +95,7 @@ def _invalid_input(error: InvalidInputError) -> ProblemError:
 
 def _unknown_blob(error: UnknownBlobError) -> ProblemError:
     fault = Fault("unknown_blob", str(error), pointer=error.pointer)
-    return ProblemError(Code.UNKNOWN_BLOB, str(error), [fault], {"blob": error.reference})
+    return ProblemError(Code.UNKNOWN_BLOB, str(error), [fault], meta={"blob": error.reference})
 
 
 def _key_reused(error: IdempotencyKeyReusedError) -> ProblemError:
