@@ -206,12 +206,13 @@ def _progress(counts: Counter[str], total: int, batches: BatchFigures, seconds: 
         title=f"{sum(counts.values())} of {total} submitted, {seconds:.0f} s",
         title_justify="left",
         box=SIMPLE,
+        padding=(0, 1, 0, 0),
         pad_edge=False,
     )
     for state in _STATES[:5]:
         table.add_column(state, justify="right")
     table.add_column("batches", justify="right")
-    table.add_column("gas a job", justify="right")
+    table.add_column("gas/job", justify="right")
     gas = f"{batches.gas / batches.jobs:.0f}" if batches.jobs else "-"
     table.add_row(*(str(counts[state]) for state in _STATES[:5]), str(batches.batches), gas)
     return table

@@ -28,7 +28,7 @@ from relayer.store.registries import RegistryRow
 RegistryProvider = Callable[[], Awaitable[RegistryRow]]
 
 SUBMIT_ROUTE = "POST /v1/jobs"
-KEY_LIFETIME = timedelta(hours=24)
+KEY_LIFETIME = timedelta(days=7)
 _MAX_ATTEMPTS = 3
 
 
