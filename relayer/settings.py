@@ -7,8 +7,9 @@ A process reads only the concerns it uses, so that it holds no secret it does no
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, SecretBytes, SecretStr, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, SecretBytes, SecretStr, StringConstraints
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Address = Annotated[str, StringConstraints(pattern=r"^0x[0-9a-fA-F]{40}$")]
@@ -19,12 +20,28 @@ def _from_hex(value: object) -> object:
     return bytes.fromhex(value) if isinstance(value, str) else value
 
 
+def _url(*schemes: str) -> AfterValidator:
+    """Refuse what is no address of such a server, without repeating it: it may hold a password."""
+
+    def check(value: SecretStr) -> SecretStr:
+        try:
+            parts = urlsplit(value.get_secret_value())
+            good = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            good = False
+        if not good:
+            raise ValueError(f"expected {schemes[0]}://user:password@host:port/…")
+        return value
+
+    return AfterValidator(check)
+
+
 class DatabaseSettings(BaseSettings):
     """How to reach PostgreSQL, in the role of this process."""
 
     model_config = SettingsConfigDict(env_prefix="JOBSEAL_DATABASE_")
 
-    url: SecretStr
+    url: Annotated[SecretStr, _url("postgresql", "postgres")]
     pool_size: Annotated[int, Field(ge=1, le=100)] = 8
     connect_timeout: timedelta = timedelta(seconds=5)
 
@@ -34,7 +51,7 @@ class RedisSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="JOBSEAL_REDIS_")
 
-    url: SecretStr
+    url: Annotated[SecretStr, _url("redis", "rediss")]
 
 
 class BlobSettings(BaseSettings):

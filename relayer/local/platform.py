@@ -68,7 +68,12 @@ class Platform:
     """
 
     def __init__(self, home: Path, say: Callable[[str], None], *, batch_age: timedelta) -> None:
-        home.mkdir(parents=True, exist_ok=True)
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ServerError(
+                f"JOBSEAL_HOME: the folder {home} cannot be made ({error.strerror}); choose another"
+            ) from None
         self._home = home.resolve()
         self._say = say
         self._batch_age = batch_age
