@@ -16,6 +16,7 @@ from relayer.batches.handlers import on_batch_confirmed
 from relayer.batches.source import BatchSource
 from relayer.chain.fees import Fees
 from relayer.chain.indexer import Indexer
+from relayer.chain.node import Node
 from relayer.chain.registry import RegistryClient
 from relayer.chain.rpc import JsonRpc
 from relayer.chain.sender import Sender
@@ -24,9 +25,9 @@ from relayer.jobs.dispatcher import Dispatcher
 from relayer.jobs.handlers.registry import load_handlers
 from relayer.jobs.queue import JobQueue
 from relayer.jobs.reaper import Reaper
-from relayer.leading import Loop
+from relayer.leading import Loop, Pass
 from relayer.model.clock import utc_now
-from relayer.model.errors import UnavailableError
+from relayer.model.errors import JobsealError, UnavailableError
 from relayer.model.ids import new_id
 from relayer.settings import (
     BatcherSettings,
@@ -47,6 +48,10 @@ _GWEI = 10**9
 _FIRST_TRY_AGAIN_S = 1.0
 
 _log = structlog.get_logger(__name__)
+
+
+class WrongChainError(JobsealError):
+    """The node belongs to another chain than the registry."""
 
 
 async def run_relayer(only: str | None = None) -> None:
@@ -86,6 +91,24 @@ async def _registry(db: Database, settings: RegistrySettings, stopping: asyncio.
     return None
 
 
+def on_chain(rpc: JsonRpc, chain_id: int, run_pass: Pass) -> Pass:
+    """Let passes begin only once the node has shown that it is of the chain they are meant for."""
+    shown = False
+
+    async def guarded(epoch: int) -> int:
+        nonlocal shown
+        if not shown:
+            actual = await Node(rpc).chain_id()
+            if actual != chain_id:
+                raise WrongChainError(
+                    f"the node at {rpc.address} is of chain {actual}, not {chain_id}; correct JOBSEAL_CHAIN_RPC_URL"
+                )
+            shown = True
+        return await run_pass(epoch)
+
+    return guarded
+
+
 @asynccontextmanager
 async def _loops(
     db: Database, rpc: JsonRpc, chain: ChainSettings, registry: RegistryRow
@@ -119,6 +142,6 @@ async def _loops(
         Loop("dispatcher", dispatcher.run_pass, timedelta(milliseconds=50)),
         Loop("reaper", reaper.run_pass, timedelta(seconds=1)),
         Loop("batcher", batcher.run_pass, timedelta(milliseconds=250)),
-        Loop("sender", sender.run_pass, timedelta(milliseconds=500)),
-        Loop("indexer", indexer.run_pass, timedelta(milliseconds=500)),
+        Loop("sender", on_chain(rpc, registry.chain_id, sender.run_pass), timedelta(milliseconds=500)),
+        Loop("indexer", on_chain(rpc, registry.chain_id, indexer.run_pass), timedelta(milliseconds=500)),
     ]

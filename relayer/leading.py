@@ -19,6 +19,8 @@ _FOLLOWER_WAIT_S = 2.0
 _UNAVAILABLE_WAIT_S = 1.0
 _FAILURE_WAIT_S = 5.0
 
+Pass = Callable[[int], Awaitable[int]]
+
 _log = structlog.get_logger(__name__)
 
 
@@ -27,7 +29,7 @@ class Loop:
     """A loop: `run_pass` takes the epoch of the lease and gives how much it did; after 0 it rests."""
 
     name: str
-    run_pass: Callable[[int], Awaitable[int]]
+    run_pass: Pass
     rest: timedelta
 
 
