@@ -1,6 +1,7 @@
 """JSON in and out: strict reading with faults by JSON Pointer, and quick writing."""
 
 import re
+from functools import reduce
 from typing import Any, TypeVar
 
 import orjson
@@ -10,6 +11,7 @@ from starlette.responses import Response
 
 from api.errors import Code, Fault, ProblemError
 from api.limits import limited_body
+from relayer.seal.json_pointer import below
 from relayer.seal.strict_json import JsonError, parse_json
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -60,5 +62,4 @@ def json_response(value: Any, status: int = 200, headers: dict[str, str] | None 
 
 
 def _pointer(location: tuple[int | str, ...]) -> str:
-    parts = (str(part).replace("~", "~0").replace("/", "~1") for part in location if part != "[key]")
-    return "".join(f"/{part}" for part in parts)
+    return reduce(below, (part for part in location if part != "[key]"), "")

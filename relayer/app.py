@@ -4,8 +4,7 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from datetime import timedelta
 
 import structlog
@@ -14,7 +13,7 @@ from relayer import leading
 from relayer.batches.batcher import Batcher
 from relayer.batches.handlers import on_batch_confirmed
 from relayer.batches.source import BatchSource
-from relayer.chain.fees import Fees
+from relayer.chain.fees import GWEI, Fees
 from relayer.chain.indexer import Indexer
 from relayer.chain.node import Node
 from relayer.chain.registry import RegistryClient
@@ -44,7 +43,6 @@ from relayer.store.database import Database
 from relayer.store.registries import RegistryRow
 
 LOOPS = ("dispatcher", "reaper", "batcher", "sender", "indexer")
-_GWEI = 10**9
 _FIRST_TRY_AGAIN_S = 1.0
 
 _log = structlog.get_logger(__name__)
@@ -65,10 +63,9 @@ async def run_relayer(only: str | None = None) -> None:
         registry = await _registry(db, RegistrySettings(), stopping)
         if registry is None:
             return
-        async with _loops(db, rpc, chain, registry) as loops:
-            chosen = [one for one in loops if only in {None, one.name}]
-            owner = f"{socket.gethostname()}/{os.getpid()}/{new_id()}"
-            await leading.run(chosen, db, owner, stopping)
+        chosen = [one for one in _loops(db, rpc, chain, registry) if only in {None, one.name}]
+        owner = f"{socket.gethostname()}/{os.getpid()}/{new_id()}"
+        await leading.run(chosen, db, owner, stopping)
 
 
 async def _registry(db: Database, settings: RegistrySettings, stopping: asyncio.Event) -> RegistryRow | None:
@@ -109,10 +106,7 @@ def on_chain(rpc: JsonRpc, chain_id: int, run_pass: Pass) -> Pass:
     return guarded
 
 
-@asynccontextmanager
-async def _loops(
-    db: Database, rpc: JsonRpc, chain: ChainSettings, registry: RegistryRow
-) -> AsyncIterator[list[Loop]]:
+def _loops(db: Database, rpc: JsonRpc, chain: ChainSettings, registry: RegistryRow) -> list[Loop]:
     settings = DispatcherSettings()
     blobs = LocalBlobStore(BlobSettings().folder)
     client = RegistryClient(rpc, registry.chain_id, registry.address)
@@ -126,7 +120,7 @@ async def _loops(
         signer=KeystoreSigner(chain.keystore, chain.keystore_password_file),
         chain_id=registry.chain_id,
         source=BatchSource(registry, client, utc_now),
-        fees=Fees(rpc, chain.max_fee_cap_gwei * _GWEI),
+        fees=Fees(rpc, chain.max_fee_cap_gwei * GWEI),
         clock=utc_now,
     )
     indexer = Indexer(
@@ -138,7 +132,7 @@ async def _loops(
         handler=on_batch_confirmed,
         clock=utc_now,
     )
-    yield [
+    return [
         Loop("dispatcher", dispatcher.run_pass, timedelta(milliseconds=50)),
         Loop("reaper", reaper.run_pass, timedelta(seconds=1)),
         Loop("batcher", batcher.run_pass, timedelta(milliseconds=250)),

@@ -36,7 +36,7 @@ _SKIPPED = {"__pycache__", "build", "artifacts", ".git"}
 _MOST_FILES = 1_200
 _UPLOADERS = 8
 _STUCK_SECONDS = 300.0
-_STATES = ("created", "processing", "completed", "confirming", "confirmed", "failed", "rejected", "cancelled")
+_SHOWN_STATES = ("created", "processing", "completed", "confirming", "confirmed")
 
 
 class DemoError(JobsealError):
@@ -209,12 +209,12 @@ def _progress(counts: Counter[str], total: int, batches: BatchFigures, seconds: 
         padding=(0, 1, 0, 0),
         pad_edge=False,
     )
-    for state in _STATES[:5]:
+    for state in _SHOWN_STATES:
         table.add_column(state, justify="right")
     table.add_column("batches", justify="right")
     table.add_column("gas/job", justify="right")
     gas = f"{batches.gas / batches.jobs:.0f}" if batches.jobs else "-"
-    table.add_row(*(str(counts[state]) for state in _STATES[:5]), str(batches.batches), gas)
+    table.add_row(*(str(counts[state]) for state in _SHOWN_STATES), str(batches.batches), gas)
     return table
 
 

@@ -4,6 +4,7 @@ Commands import what they need when they run: `jobseal verify` starts in a momen
 never loads the chain.
 """
 
+import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -67,17 +68,12 @@ def relayer(
 ) -> None:
     """Run the loops: dispatcher, reaper, batcher, sender, indexer. Run two or more of these."""
     from relayer import app as root  # noqa: PLC0415
-    from relayer.store.runner import Runner  # noqa: PLC0415
     from relayer.telemetry import logs  # noqa: PLC0415
 
     if only is not None and only not in root.LOOPS:
         raise typer.BadParameter(f"no such loop; choose one of {', '.join(root.LOOPS)}", param_hint="--only")
     logs.configure("relayer")
-    runner = Runner()
-    try:
-        runner.run(root.run_relayer(only))
-    finally:
-        runner.close()
+    asyncio.run(root.run_relayer(only))
 
 
 @app.command()

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from relayer.seal.json_pointer import below
+
 _REFERENCE = re.compile(r"sha256:([0-9a-f]{64})")
 
 
@@ -22,11 +24,11 @@ def find_references(value: Any, pointer: str = "") -> Iterator[tuple[str, str]]:
     """Give (JSON pointer, reference text) for every `blob` member that holds a reference."""
     if isinstance(value, dict):
         for key, member in value.items():
-            below = f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}"
+            place = below(pointer, key)
             if key == "blob" and isinstance(member, str) and member.startswith("sha256:"):
-                yield below, member
+                yield place, member
             else:
-                yield from find_references(member, below)
+                yield from find_references(member, place)
     elif isinstance(value, list):
         for index, member in enumerate(value):
-            yield from find_references(member, f"{pointer}/{index}")
+            yield from find_references(member, below(pointer, index))

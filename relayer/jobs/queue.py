@@ -5,7 +5,6 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from redis import Redis
@@ -16,6 +15,7 @@ from rq.serializers import JSONSerializer
 from relayer.jobs.handlers.base import Mode
 from relayer.model.errors import UnavailableError
 from relayer.settings import RedisSettings
+from relayer.store.database import server_address
 
 T = TypeVar("T")
 
@@ -42,12 +42,6 @@ def queue_name(mode: Mode) -> str:
     return f"jobseal-{mode}"
 
 
-def redis_address(url: str) -> str:
-    """Give `host:port` of a Redis URL, without user, password or path, for messages."""
-    parts = urlsplit(url)
-    return f"{parts.hostname or 'localhost'}:{parts.port or 6379}"
-
-
 class JobQueue:
     """The RQ queues, one a mode.
 
@@ -56,7 +50,7 @@ class JobQueue:
 
     def __init__(self, settings: RedisSettings) -> None:
         url = settings.url.get_secret_value()
-        self._address = redis_address(url)
+        self._address = server_address(url, default_port=6379)
         self._redis = Redis.from_url(url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S)
         self._queues = {
             mode: Queue(queue_name(mode), connection=self._redis, serializer=JSONSerializer) for mode in Mode

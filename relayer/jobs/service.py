@@ -4,6 +4,7 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import reduce
 from typing import Any
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from relayer.model.errors import IdempotencyKeyReusedError, UnknownBlobError, Un
 from relayer.model.ids import new_id
 from relayer.model.lifecycle import JobState
 from relayer.seal.commitment import JsonError, canonical_json, input_hash
+from relayer.seal.json_pointer import below
 from relayer.store.blobs import BlobStore
 from relayer.store.database import Database
 from relayer.store.registries import RegistryRow
@@ -144,14 +146,9 @@ class JobService:
             raise InvalidInputError([("/input", "not_canonical", str(error))]) from error
         except ValidationError as error:
             raise InvalidInputError(
-                [(_pointer(flaw["loc"]), flaw["type"], flaw["msg"]) for flaw in error.errors()]
+                [(reduce(below, flaw["loc"], "/input"), flaw["type"], flaw["msg"]) for flaw in error.errors()]
             ) from error
         return canonical
-
-
-def _pointer(location: tuple[int | str, ...]) -> str:
-    steps = (str(step).replace("~", "~0").replace("/", "~1") for step in location)
-    return "/".join(("/input", *steps))
 
 
 async def _require_owned(

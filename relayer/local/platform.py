@@ -1,5 +1,6 @@
 """The whole platform on one machine: embedded servers, a deployed registry, and the project's own processes."""
 
+import asyncio
 import fcntl
 import json
 import os
@@ -26,7 +27,6 @@ from relayer.settings import DatabaseSettings, KeySettings
 from relayer.store import registries, roles
 from relayer.store.database import Database
 from relayer.store.migrate import migrate
-from relayer.store.runner import Runner
 from relayer.tenants.service import TenantService
 
 DATABASE = "jobseal"
@@ -99,14 +99,11 @@ class Platform:
     def watch(self, stopping: Callable[[], bool]) -> None:
         """Restart whatever dies, and say so, until asked to stop."""
         while not stopping():
-            for server in self._servers:
-                if not server.alive:
-                    self._say(f"{server.failure()}; starting it again")
-                    self._again(server.start)
-            for service in self._services:
-                if not service.alive:
-                    self._say(f"{service.failure()}; starting it again")
-                    self._again(service.start)
+            parts: list[EmbeddedServer | ServerProcess] = [*self._servers, *self._services]
+            for part in parts:
+                if not part.alive:
+                    self._say(f"{part.failure()}; starting it again")
+                    self._again(part.start)
             time.sleep(_WATCH_SECONDS)
 
     @property
@@ -141,7 +138,7 @@ class Platform:
         owner_url = self._database_url(roles.OWNER, passwords.owner)
         migrate(owner_url)
         deployment = self._deploy()
-        keys = _with_runner(lambda runner: runner.run(self._prepare_tenants(owner_url, deployment)))
+        keys = asyncio.run(self._prepare_tenants(owner_url, deployment))
         addresses = Addresses(
             api_url=f"http://{LOCALHOST}:{free_port()}",
             rpc_url=self._anvil.rpc_url,
@@ -272,14 +269,6 @@ class Platform:
                 f"anvil at {self._anvil.rpc_url} refused {method}: {answer['error']['message']}"
             )
         return answer["result"]
-
-
-def _with_runner(work: Callable[[Runner], dict[str, str]]) -> dict[str, str]:
-    runner = Runner()
-    try:
-        return work(runner)
-    finally:
-        runner.close()
 
 
 def _answers(url: str) -> bool:

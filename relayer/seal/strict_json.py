@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import rfc8785
 
+from relayer.seal.json_pointer import below
+
 MAX_DEPTH = 64
 MAX_INTEGER = 2**53 - 1
 
@@ -169,8 +171,7 @@ def _refuse_flaws(value: Any, pointer: str) -> None:
 
 def _below(pointer: str, key: str) -> str:
     """A lone surrogate cannot be written in UTF-8, so the pointer shows U+FFFD in its place."""
-    readable = _SURROGATE.sub("\ufffd", key)
-    return f"{pointer}/{readable.replace('~', '~0').replace('/', '~1')}"
+    return below(pointer, _SURROGATE.sub("\ufffd", key))
 
 
 def _offset(text: str, position: int) -> int:

@@ -21,14 +21,14 @@ from relayer.settings import DatabaseSettings
 _POOL_WAIT_S = 2.0
 
 
-def server_address(url: str) -> str:
+def server_address(url: str, default_port: int = 5432) -> str:
     """Give `host:port` of a server's URL, without user, password or path, for messages."""
     parts = urlsplit(url)
     try:
         port = parts.port
     except ValueError:
         port = None
-    return f"{parts.hostname or 'localhost'}:{port or 5432}"
+    return f"{parts.hostname or 'localhost'}:{port or default_port}"
 
 
 class Database:
