@@ -24,7 +24,7 @@ setup: .venv/.stamp out/.stamp ## Install the toolchain into this folder (demo a
 	.venv/bin/uv pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@
 
-node_modules/.stamp: package.json package-lock.json
+node_modules/.stamp: package.json package-lock.json .npmrc
 	npm ci --ignore-scripts --no-audit --no-fund --silent
 	touch $@
 
@@ -37,10 +37,12 @@ out/.stamp: .tools/.stamp foundry.toml tools/solc $(shell find contracts script 
 	touch $@
 
 .PHONY: lock
-lock: ## Compile the locks anew from pyproject.toml
+lock: ## Compile the locks anew from pyproject.toml and package.json
 	.venv/bin/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header --no-annotate --quiet -o requirements.lock
 	awk '/^uv==/ {p=1; print; next} /^[a-z]/ {p=0} p' requirements.lock > tools/bootstrap.lock
+	npm install --package-lock-only --ignore-scripts --no-audit --no-fund --silent
+	node tools/strip-npm-lock
 
 # --- run ----------------------------------------------------------------------------------------
 
