@@ -24,12 +24,14 @@ contract Deploy is Script {
     function run() external returns (address registry, address implementation, uint256 fromBlock) {
         bytes memory setUp = abi.encodeCall(
             JobRegistry.initialize,
-            (
-                vm.envAddress("ADMIN"),
-                SafeCast.toUint48(vm.envUint("ADMIN_DELAY")),
-                vm.envAddress("CONFIRMERS", ","),
-                vm.envAddress("PAUSER")
-            )
+            (JobRegistry.Setup({
+                    admin: vm.envAddress("ADMIN"),
+                    adminDelay: SafeCast.toUint48(vm.envUint("ADMIN_DELAY")),
+                    upgrader: vm.envAddress("ADMIN"),
+                    revoker: vm.envAddress("ADMIN"),
+                    pauser: vm.envAddress("PAUSER"),
+                    confirmers: vm.envAddress("CONFIRMERS", ",")
+                }))
         );
         implementation = vm.computeCreate2Address(SALT, keccak256(type(JobRegistry).creationCode));
         bytes memory arguments = abi.encode(implementation, setUp);

@@ -46,15 +46,72 @@ contract ConfirmBatchTest is RegistryTest {
         expectLaneClosed(index);
     }
 
-    /// @dev Each has a zero where a comparison of 8 bits would look.
+    /// @dev Each has a zero, or an open lane, where a comparison of 8 bits would look.
     function test_RevertWhen_LaneIsBeyondTheTicketsWidth() public {
+        setQuorum(1, 1);
         expectLaneClosed(1 << 56);
+        expectLaneClosed((1 << 56) | (1 << 48));
         expectLaneClosed(1 << 63);
     }
 
-    function test_RevertWhen_ALaterWordIsInAnotherLane() public {
-        vm.expectRevert(abi.encodeWithSelector(IJobRegistry.LaneClosed.selector, 1));
-        confirm(pairOf(opaqueWord(LAST_INDEX, 1), opaqueWord(LAST_INDEX + 1, 1)));
+    function test_RevertWhen_LaneIsClosedAgain() public {
+        setQuorum(1, 1);
+        confirm(only(opaqueWord(FIRST_CRITICAL, 1)));
+        setQuorum(1, 0);
+        expectLaneClosed(FIRST_CRITICAL);
+    }
+
+    function test_RevertWhen_FirstAndLastWordLieInDifferentLanes() public {
+        setQuorum(1, 1);
+        expectLanesDiffer(LAST_INDEX, FIRST_CRITICAL);
+        expectLanesDiffer(FIRST_CRITICAL, 2 << 48);
+    }
+
+    /// @dev Lanes 0 and 256 agree in their lower 8 bits.
+    function test_RevertWhen_LanesAgreeInTheirLowerBitsOnly() public {
+        expectLanesDiffer(1, 1 << 56);
+        setQuorum(31, 1);
+        expectLanesDiffer(31 << 48, (256 + 31) << 48);
+    }
+
+    /// @dev First and last word agree, so the one between them that does not is out of order.
+    function test_RevertWhen_AWordBetweenLiesInAnotherLane() public {
+        Word[] memory words = opaqueWords(1, 3, 1);
+        words[1].index = FIRST_CRITICAL;
+        vm.expectRevert(abi.encodeWithSelector(IJobRegistry.WordsNotAscending.selector, FIRST_CRITICAL, 3));
+        confirm(words);
+    }
+
+    function testFuzz_RevertWhen_QuorumIsMoreThanOne(uint8 lane, uint8 quorum) public {
+        lane = uint8(bound(lane, 1, 31));
+        quorum = uint8(bound(quorum, 2, 255));
+        setQuorum(lane, quorum);
+        vm.expectRevert(abi.encodeWithSelector(IJobRegistry.QuorumNotReached.selector, lane, 1, quorum));
+        confirm(only(opaqueWord(uint64(lane) << 48, 1)));
+    }
+
+    function testFuzz_ConfirmsWhereTheQuorumIsOne(uint8 lane) public {
+        lane = uint8(bound(lane, 1, 31));
+        setQuorum(lane, 1);
+        Word[] memory words = pairOf(
+            opaqueWord(uint64(lane) << 48, 1), opaqueWord((uint64(lane) << 48) | LAST_INDEX, 1 << 255)
+        );
+        vm.expectEmit(address(registry));
+        emit IJobRegistry.BatchConfirmed(ReferenceTree.batchRoot(words), CONFIRMER, lane, 2, 1, words);
+        confirm(words);
+        assertTrue(registry.isConfirmed(uint64(lane) << 56));
+        assertTrue(registry.isConfirmed((uint64(lane) << 56) | ((1 << 56) - 1)));
+    }
+
+    /// @dev Whatever is stored in the byte that no lane owns.
+    function test_TheStandardLaneReadsNoQuorum() public {
+        vm.store(address(registry), bytes32(STORAGE_BASE + 3), bytes32(uint256(7)));
+        vm.record();
+        confirm(only(opaqueWord(1, 1)));
+        (bytes32[] memory reads,) = vm.accesses(address(registry));
+        for (uint256 i = 0; i < reads.length; ++i) {
+            assertNotEq(uint256(reads[i]), STORAGE_BASE + 3);
+        }
     }
 
     function testFuzz_RevertWhen_WordsAreNotAscending(uint64 first, uint64 second) public {
@@ -173,6 +230,11 @@ contract ConfirmBatchTest is RegistryTest {
         assertTrue(registry.isConfirmed((1 << 56) - 1));
         assertFalse(registry.isConfirmed(1));
         assertFalse(registry.isConfirmed((1 << 56) - 2));
+    }
+
+    function expectLanesDiffer(uint64 first, uint64 last) private {
+        vm.expectRevert(abi.encodeWithSelector(IJobRegistry.LanesDiffer.selector, first >> 48, last >> 48));
+        confirm(pairOf(opaqueWord(first, 1), opaqueWord(last, 1)));
     }
 
     function expectLaneClosed(uint64 index) private {

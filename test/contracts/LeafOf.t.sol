@@ -49,7 +49,7 @@ contract LeafOfTest is RegistryTest {
     function test_StaysThroughAnUpgrade() public {
         bytes32 before = registry.leafOf(jobOf(1));
         address next = address(new JobRegistry());
-        vm.prank(ADMIN);
+        vm.prank(UPGRADER);
         registry.upgradeToAndCall(next, "");
         assertEq(registry.leafOf(jobOf(1)), before);
     }

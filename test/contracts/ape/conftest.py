@@ -65,7 +65,7 @@ def registry(
 ) -> ContractInstance:
     implementation = admin.deploy(registry_type)
     set_up = implementation.initialize.encode_input(
-        admin.address, 86_400, [confirmer.address], pauser.address
+        (admin.address, 86_400, admin.address, admin.address, pauser.address, [confirmer.address])
     )
     proxy = admin.deploy(artifact("ERC1967Proxy"), implementation.address, set_up)
     return registry_type.at(proxy.address)

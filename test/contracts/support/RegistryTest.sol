@@ -12,6 +12,7 @@ import {Test} from "forge-std/Test.sol";
 abstract contract RegistryTest is Test {
     uint48 internal constant ADMIN_DELAY = 1 days;
     uint64 internal constant LAST_INDEX = (1 << 48) - 1;
+    uint64 internal constant FIRST_CRITICAL = 1 << 48;
     uint256 internal constant DENSE = type(uint256).max;
 
     /// @dev ERC-7201 slot of jobseal.storage.JobRegistry, worked out by the formula.
@@ -20,6 +21,8 @@ abstract contract RegistryTest is Test {
     ) & ~uint256(0xff);
 
     address internal immutable ADMIN = makeAddr("admin");
+    address internal immutable UPGRADER = makeAddr("upgrader");
+    address internal immutable REVOKER = makeAddr("revoker");
     address internal immutable PAUSER = makeAddr("pauser");
     address internal immutable CONFIRMER = makeAddr("confirmer");
     address internal immutable OTHER_CONFIRMER = makeAddr("other confirmer");
@@ -35,7 +38,18 @@ abstract contract RegistryTest is Test {
     }
 
     function initialization() internal view returns (bytes memory) {
-        return abi.encodeCall(JobRegistry.initialize, (ADMIN, ADMIN_DELAY, confirmers(), PAUSER));
+        return abi.encodeCall(JobRegistry.initialize, (setup()));
+    }
+
+    function setup() internal view returns (JobRegistry.Setup memory) {
+        return JobRegistry.Setup({
+            admin: ADMIN,
+            adminDelay: ADMIN_DELAY,
+            upgrader: UPGRADER,
+            revoker: REVOKER,
+            pauser: PAUSER,
+            confirmers: confirmers()
+        });
     }
 
     function confirmers() internal view returns (address[] memory accounts) {
@@ -46,6 +60,11 @@ abstract contract RegistryTest is Test {
     function confirm(Word[] memory words) internal returns (bytes32 root) {
         vm.prank(CONFIRMER);
         return registry.confirmBatch(words);
+    }
+
+    function setQuorum(uint8 lane, uint8 k) internal {
+        vm.prank(ADMIN);
+        registry.setQuorum(lane, k);
     }
 
     function jobOf(uint64 ticket) internal pure returns (JobConfirmation memory) {

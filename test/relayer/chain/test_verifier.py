@@ -112,9 +112,9 @@ class Chain:
 
     def _deploy(self) -> bytes:
         implementation = self._create("JobRegistry", b"")
-        setup = keccak(b"initialize(address,uint48,address[],address)")[:4] + encode(
-            ["address", "uint48", "address[]", "address"], [self.account, 0, [self.account], self.account]
-        )
+        kind = "(address,uint48,address,address,address,address[])"
+        one = self.account
+        setup = keccak(f"initialize({kind})".encode())[:4] + encode([kind], [(one, 0, one, one, one, [one])])
         return self._create("ERC1967Proxy", encode(["address", "bytes"], [implementation, setup]))
 
     def _create(self, name: str, arguments: bytes) -> bytes:
