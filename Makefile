@@ -80,8 +80,17 @@ abi: out/.stamp ## Write the registry's ABI for the relayer
 abi-check: out/.stamp
 	$(PYTHON) tools/abi.py --check
 
+.PHONY: gas
+gas: setup ## Record the gas figures anew and write docs/reference/gas.md
+	FORGE_SNAPSHOT_CHECK=false forge test --match-contract GasTest
+	python tools/gas.py
+
+.PHONY: gas-check
+gas-check: setup
+	python tools/gas.py --check
+
 .PHONY: test-contracts
-test-contracts: abi-check ## Format, unit and fuzz tests of the contracts
+test-contracts: abi-check gas-check ## Format, unit and fuzz tests of the contracts
 	forge fmt --check
 	FOUNDRY_OUT=.build/lint/out FOUNDRY_CACHE_PATH=.build/lint/cache forge lint # in out/ it would leave tests without bytecode, which are then not run
 	forge test
