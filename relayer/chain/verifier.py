@@ -11,7 +11,7 @@ import httpx2
 import orjson
 from eth_hash.backends.pysha3 import keccak256
 
-from relayer.seal.commitment import encode_job
+from relayer.seal.commitment import encode_job, ticket_hex
 from relayer.seal.receipt import Receipt
 from relayer.seal.verify import Code, Outcome, Pin, Verdict, check, refused
 
@@ -23,6 +23,7 @@ BATCH_CONFIRMED = "BatchConfirmed(bytes32,address,uint8,uint32,uint8,(uint64,uin
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 
 _VERIFY_SELECTOR = keccak256(f"verify({','.join(VERIFY_ARGUMENTS)})".encode())[:4]
+_IS_REVOKED_SELECTOR = keccak256(b"isRevoked(uint64)")[:4]
 # Where the ABI puts what has no fixed length: the proof after the six fields and this offset; in the proof, the batch
 # siblings after the word siblings, the mask and this offset.
 _PROOF_OFFSET = (7 * 32).to_bytes(32)
@@ -251,17 +252,21 @@ def _registry_refusal(receipt: Receipt, rpc: Rpc, finalized: dict[str, Any]) -> 
         return refused("no_registry", f"there is no contract at {registry}")
     try:
         answer = rpc.call("eth_call", {"to": registry, "data": _hex(verify_call(receipt))}, at)
+        if answer == _TRUE:
+            return None
+        if answer != _FALSE:
+            return refused("no_registry", f"the contract at {registry} is no JobRegistry")
+        revoked = rpc.call("eth_call", {"to": registry, "data": _hex(_is_revoked_call(receipt))}, at)
     except NodeError as error:
         if not error.reverted:
             raise
         return refused("not_confirmed", f"the contract at {registry} reverts: {error}")
-    if answer == _TRUE:
-        return None
-    if answer == _FALSE:
+    if revoked == _TRUE:
         return refused(
-            "not_confirmed", f"the registry {registry} knows no such batch, or the job was revoked"
+            "revoked",
+            f"the registry {registry} has revoked the job of ticket {ticket_hex(receipt.job.ticket)}",
         )
-    return refused("no_registry", f"the contract at {registry} is no JobRegistry")
+    return refused("not_confirmed", f"the registry {registry} does not know the job as confirmed")
 
 
 def verify_call(receipt: Receipt) -> bytes:
@@ -282,6 +287,11 @@ def verify_call(receipt: Receipt) -> bytes:
             *proof.batch,
         )
     )
+
+
+def _is_revoked_call(receipt: Receipt) -> bytes:
+    """The call data of the contract's `isRevoked(ticket)`."""
+    return _IS_REVOKED_SELECTOR + receipt.job.ticket.to_bytes(32)
 
 
 def _object(rpc: Rpc, value: Any) -> dict[str, Any]:

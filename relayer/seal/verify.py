@@ -38,6 +38,7 @@ Code = Literal[
     # refused by the chain
     "no_registry",
     "not_confirmed",
+    "revoked",
     "transaction_unknown",
     "transaction_failed",
     "block_mismatch",

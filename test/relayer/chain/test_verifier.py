@@ -29,6 +29,7 @@ from relayer.seal.verify import Outcome, Pin
 
 ROOT = Path(__file__).parents[3]
 CHAIN_ID = 31337
+IS_REVOKED = "0x" + keccak(b"isRevoked(uint64)")[:4].hex()
 IMPOSTOR = bytes.fromhex("00000000000000000000000000000000000bad00")
 # Emits whatever two topics it is called with; says yes (or what `answer` says) to every other call.
 IMPOSTOR_CODE = "3660401460{target:02x}57{answer}5b6020355f355f5fa200"
@@ -48,7 +49,7 @@ class Chain:
     def __init__(self, url: str) -> None:
         self.url = url
         self.rpc = Rpc(url)
-        self.account = self.rpc.call("eth_accounts")[0]
+        self.account, self.revoker = self.rpc.call("eth_accounts")[:2]
         self.registry = self._deploy()
         self.next_word = 0
 
@@ -56,10 +57,10 @@ class Chain:
     def pin(self) -> Pin:
         return Pin(CHAIN_ID, self.registry)
 
-    def send(self, to: str | None, data: str) -> dict[str, Any]:
+    def send(self, to: str | None, data: str, sender: str | None = None) -> dict[str, Any]:
         """The receipt of a transaction, whether it succeeded or not."""
         # With a gas limit of its own the node mines it without trying it first.
-        transaction = {"from": self.account, "data": data, "gas": hex(12_000_000)} | (
+        transaction = {"from": sender or self.account, "data": data, "gas": hex(12_000_000)} | (
             {"to": to} if to else {}
         )
         digest = self.rpc.call("eth_sendTransaction", transaction)
@@ -75,6 +76,13 @@ class Chain:
             ["(uint64,uint256,bytes32)[]"], [words]
         )
         return self.send("0x" + self.registry.hex(), "0x" + call.hex())
+
+    def revoke(self, ticket: int) -> None:
+        call = keccak(b"revoke((uint64,uint256)[],bytes32)")[:4] + encode(
+            ["(uint64,uint256)[]", "bytes32"], [[(ticket >> 8, 1 << (ticket & 255))], b"wrong output"]
+        )
+        revoked = self.send("0x" + self.registry.hex(), "0x" + call.hex(), self.revoker)
+        assert revoked["status"] == "0x1"
 
     def finalize(self) -> None:
         self.rpc.call("anvil_mine", "0x5")
@@ -114,7 +122,9 @@ class Chain:
         implementation = self._create("JobRegistry", b"")
         kind = "(address,uint48,address,address,address,address[])"
         one = self.account
-        setup = keccak(f"initialize({kind})".encode())[:4] + encode([kind], [(one, 0, one, one, one, [one])])
+        setup = keccak(f"initialize({kind})".encode())[:4] + encode(
+            [kind], [(one, 0, one, self.revoker, one, [one])]
+        )
         return self._create("ERC1967Proxy", encode(["address", "bytes"], [implementation, setup]))
 
     def _create(self, name: str, arguments: bytes) -> bytes:
@@ -245,6 +255,30 @@ def test_a_reverted_transaction_is_refused(chain: Chain) -> None:
     assert verify_on_chain(chain.receipt(job, seal, again), chain.rpc, chain.pin).code == "transaction_failed"
 
 
+def test_a_revoked_job_is_refused_as_revoked_once_that_is_final(chain: Chain) -> None:
+    job, seal = chain.seal()
+    transaction = chain.confirm(seal)
+    receipt = chain.receipt(job, seal, transaction)
+    chain.finalize()
+    chain.revoke(job.ticket)
+    assert verify_on_chain(receipt, chain.rpc, chain.pin).outcome is Outcome.VALID
+    chain.finalize()
+    verdict = verify_on_chain(receipt, chain.rpc, chain.pin)
+    assert (verdict.outcome, verdict.code) == (Outcome.REFUSED, "revoked")
+    assert f"0x{job.ticket:016x}" in verdict.sentence
+    assert verify_on_chain(receipt, chain.rpc).code == "revoked"
+
+
+def test_the_neighbours_of_a_revoked_job_stay_valid(chain: Chain) -> None:
+    job, seal = chain.seal()
+    neighbour = replace(job, ticket=job.ticket + 31, salt=keccak((1).to_bytes(8)))
+    transaction = chain.confirm(seal)
+    chain.revoke(job.ticket)
+    chain.finalize()
+    receipt = chain.receipt(neighbour, seal, transaction)
+    assert verify_on_chain(receipt, chain.rpc, chain.pin).outcome is Outcome.VALID
+
+
 @pytest.mark.parametrize(
     ("answer", "code"),
     [
@@ -371,6 +405,43 @@ def test_a_chain_that_denies_is_a_refusal(
     with node_in_front_of(chain.url, {method: fault}) as rpc:
         verdict = verify_on_chain(receipt, rpc, chain.pin)
     assert (verdict.outcome, verdict.code) == (Outcome.REFUSED, code)
+
+
+def test_only_a_denial_costs_the_question_whether_the_job_was_revoked(chain: Chain, receipt: Receipt) -> None:
+    calls: list[str] = []
+    asked_for_proof = "0x" + verify_call(receipt)[:4].hex()
+
+    def counted(answer: Any) -> Fault:
+        def call(request: dict[str, Any]) -> bytes:
+            calls.append(request["params"][0]["data"][:10])
+            return result(answer)(request)
+
+        return call
+
+    for answer, asked in ((1, 0), (0, 1), (2, 0)):
+        calls.clear()
+        with node_in_front_of(chain.url, {"eth_call": counted(f"0x{answer:064x}")}) as rpc:
+            verify_on_chain(receipt, rpc, chain.pin)
+        assert calls == [asked_for_proof, *[IS_REVOKED] * asked]
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (error("execution reverted", 3), "not_confirmed"),
+        (result("0x"), "not_confirmed"),
+        (error("header not found"), "rpc_answer"),
+    ],
+)
+def test_without_an_answer_about_revocation_a_denial_is_not_called_one(
+    chain: Chain, receipt: Receipt, fault: Fault, code: str
+) -> None:
+    def call(request: dict[str, Any]) -> bytes:
+        asked = request["params"][0]["data"].startswith(IS_REVOKED)
+        return (fault if asked else result(f"0x{0:064x}"))(request)
+
+    with node_in_front_of(chain.url, {"eth_call": call}) as rpc:
+        assert verify_on_chain(receipt, rpc, chain.pin).code == code
 
 
 def test_a_block_that_is_no_longer_canonical_is_refused(chain: Chain, receipt: Receipt) -> None:
