@@ -112,7 +112,8 @@ class BatchTree:
     """The tree over a batch's words.
 
     Raises:
-        ValueError: not 1 to 512 words, indices that do not strictly ascend, words of several lanes or of no lane.
+        ValueError: not 1 to 512 words, indices that do not strictly ascend, words of several lanes or of no lane, a word
+            whose mask or root is zero.
 
     """
 
@@ -124,6 +125,8 @@ class BatchTree:
         first, last = (end.index >> 48 for end in (words[0], words[-1]))
         if first != last or first > MAX_LANE:
             raise ValueError(f"a batch lies in one lane, 0 to {MAX_LANE}; this one spans {first} to {last}")
+        if any(one.mask == 0 or one.root == _ZERO for one in words):
+            raise ValueError("each of the words of a batch names a job, and has a root that is not zero")
         level = [batch_leaf(one) for one in words]
         self._levels = [level]
         while len(level) > 1:

@@ -117,6 +117,12 @@ def test_a_batch_that_the_contract_refuses_is_refused(indices: list[int]) -> Non
         BatchTree([Word(index, 1, b"\1" * 32) for index in indices])
 
 
+@pytest.mark.parametrize("empty", [Word(8, 0, b"\1" * 32), Word(8, 1, ZERO)])
+def test_a_word_without_jobs_or_root_is_refused(empty: Word) -> None:
+    with pytest.raises(ValueError, match="not zero"):
+        BatchTree([Word(7, 1, b"\1" * 32), empty])
+
+
 @settings(max_examples=40)
 @given(st.dictionaries(tickets, hashes, min_size=1, max_size=60))
 def test_every_ticket_of_a_seal_is_proven(leaves: dict[int, bytes]) -> None:
