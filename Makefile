@@ -70,6 +70,10 @@ lint: setup ## Style, types and the direction of imports
 test-python: setup ## The tests on real PostgreSQL, Valkey and anvil
 	pytest -n 2
 
+.PHONY: test-differential
+test-differential: setup ## The seal against the contract, at length
+	pytest -n 2 --hypothesis-profile=verify test/relayer/seal/differential
+
 # --- contracts ----------------------------------------------------------------------------------
 
 .PHONY: abi

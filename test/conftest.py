@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 import redis
+from hypothesis import settings
 from pydantic import SecretStr
 
 from relayer.local import deploy
@@ -24,6 +25,9 @@ from relayer.store.registries import RegistryRow
 
 CHAIN_ID = 31337
 REGISTRY = bytes.fromhex("5fbdb2315678afecb367f032d93f642f64180aa3")
+
+# More than a change can wait for: `make test-differential`.
+settings.register_profile("verify", max_examples=3_000)
 
 
 @dataclass(frozen=True)

@@ -179,18 +179,6 @@ def test_the_call_is_encoded_as_the_abi_has_it(receipt: Receipt, siblings: int) 
     )
 
 
-def test_the_contract_computes_the_same_leaf(chain: Chain, receipt: Receipt) -> None:
-    job = receipt.job
-    call = keccak(f"leafOf({verifier.VERIFY_ARGUMENTS[0]})".encode())[:4] + encode(
-        verifier.VERIFY_ARGUMENTS[:1],
-        [(job.ticket, job.job_id, job.input_hash, job.output_hash, job.completed_at, job.salt)],
-    )
-    answer = chain.rpc.call(
-        "eth_call", {"to": "0x" + chain.registry.hex(), "data": "0x" + call.hex()}, "latest"
-    )
-    assert answer == "0x" + leaf(Domain(CHAIN_ID, chain.registry), job).hex()
-
-
 @pytest.mark.parametrize("part", [None, "chain_id", "registry"])
 def test_without_a_whole_pin_it_is_consistent_at_best(
     chain: Chain, receipt: Receipt, part: str | None
