@@ -93,8 +93,16 @@ gas: setup ## Record the gas figures anew and write docs/reference/gas.md
 gas-check: setup
 	python tools/gas.py --check
 
+.PHONY: vectors
+vectors: .venv/.stamp ## Write the test vectors for implementations in other languages
+	python tools/vectors.py
+
+.PHONY: vectors-check
+vectors-check: .venv/.stamp
+	python tools/vectors.py --check
+
 .PHONY: test-contracts
-test-contracts: abi-check gas-check ## Format, unit and fuzz tests of the contracts
+test-contracts: abi-check gas-check vectors-check ## Format, unit and fuzz tests of the contracts
 	forge fmt --check
 	FOUNDRY_OUT=.build/lint/out FOUNDRY_CACHE_PATH=.build/lint/cache forge lint # in out/ it would leave tests without bytecode, which are then not run
 	forge test
