@@ -110,3 +110,29 @@ test-contracts: abi-check gas-check vectors-check ## Format, unit and fuzz tests
 .PHONY: test-ape
 test-ape: .venv/.stamp out/.stamp ## The registry deployed and driven from Python
 	APE_DATA_FOLDER=$(CURDIR)/.build/ape pytest -c test/contracts/ape/pytest.ini test/contracts/ape
+
+# --- upgrades -----------------------------------------------------------------------------------
+
+UPGRADE_SOURCES := contracts/JobRegistry.sol test/contracts/support/JobRegistryV2.sol test/contracts/support/RegistryLayout.sol
+VALIDATE := node node_modules/@openzeppelin/upgrades-core/dist/cli/cli.js validate .build/upgrades/out/build-info
+
+# A build of its own: the validation wants everything compiled at once, with its storage layout.
+.build/upgrades/.stamp: .tools/.stamp foundry.toml $(UPGRADE_SOURCES) $(shell find contracts -name '*.sol')
+	rm -rf $(@D)
+	FOUNDRY_OUT=$(@D)/out FOUNDRY_CACHE_PATH=$(@D)/cache forge build --build-info --extra-output=storageLayout $(UPGRADE_SOURCES)
+	touch $@
+
+.PHONY: layout
+layout: .build/upgrades/.stamp ## Write the snapshot of the registry's storage layout
+	$(PYTHON) tools/layout.py
+
+.PHONY: layout-check
+layout-check: .build/upgrades/.stamp
+	$(PYTHON) tools/layout.py --check
+
+.PHONY: validate-upgrades
+validate-upgrades: .build/upgrades/.stamp
+	$(VALIDATE) --contract JobRegistry
+	$(VALIDATE) --contract JobRegistryV2 --reference JobRegistry --requireReference
+
+test-contracts: layout-check validate-upgrades

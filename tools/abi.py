@@ -6,11 +6,11 @@
 
 import json
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-ARTIFACT = ROOT / "out/JobRegistry.sol/JobRegistry.json"
-TARGET = ROOT / "relayer/chain/abi/job_registry.json"
+import snapshot
+
+ARTIFACT = snapshot.ROOT / "out/JobRegistry.sol/JobRegistry.json"
+TARGET = snapshot.ROOT / "relayer/chain/abi/job_registry.json"
 
 
 def render() -> str:
@@ -20,18 +20,5 @@ def render() -> str:
     return json.dumps(entries, indent=2) + "\n"
 
 
-def main() -> int:
-    """Write or check, by the argument; the exit status."""
-    if "--check" not in sys.argv[1:]:
-        TARGET.parent.mkdir(parents=True, exist_ok=True)
-        TARGET.write_text(render())
-    elif not TARGET.exists() or TARGET.read_text() != render():
-        sys.stderr.write(
-            f"{TARGET.relative_to(ROOT)} is not the contract's ABI: run `make abi` and commit it\n"
-        )
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(snapshot.settle(TARGET, render(), "is not the contract's ABI: run `make abi` and commit it"))
