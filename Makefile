@@ -136,3 +136,21 @@ validate-upgrades: .build/upgrades/.stamp
 	$(VALIDATE) --contract JobRegistryV2 --reference JobRegistry --requireReference
 
 test-contracts: layout-check validate-upgrades
+
+# --- coverage -----------------------------------------------------------------------------------
+
+COVERAGE := forge coverage --report lcov --no-match-contract 'GasTest$$' --no-match-coverage
+
+.PHONY: coverage
+coverage: out/.stamp ## Every line, branch and function of the contracts is reached by tests of their own
+	mkdir -p .build/coverage
+	$(COVERAGE) '^(test|script|contracts/(consumer|examples))/' --report-file .build/coverage/core.info \
+		--no-match-path 'test/contracts/{consumer,examples}/**'
+	$(PYTHON) tools/coverage.py .build/coverage/core.info contracts/
+ifneq ($(wildcard contracts/consumer),)
+	$(COVERAGE) '^(test|script)/' --report-file .build/coverage/consumer.info --match-path 'test/contracts/consumer/**'
+	$(PYTHON) tools/coverage.py .build/coverage/consumer.info contracts/consumer/
+endif
+
+.PHONY: verify
+verify: coverage ## What takes too long for every test run
