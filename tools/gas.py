@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import snapshot
 
 from relayer.chain.registry import RegistryClient
 from relayer.local.anvil import Anvil
 from relayer.local.deploy import ADMIN, deploy_registry
 from relayer.seal.tree import Word
 
-ROOT = Path(__file__).resolve().parent.parent
-FIGURES = ROOT / "test/contracts/gas/registry.json"
-TARGET = ROOT / "docs/reference/gas.md"
+FIGURES = snapshot.ROOT / "test/contracts/gas/registry.json"
+TARGET = snapshot.ROOT / "docs/reference/gas.md"
 
 _DENSE = 2**256 - 1
 _FIRST = 0x0101_0101
@@ -41,17 +41,6 @@ class Step:
     op: str
     gas: int
     depth: int
-
-
-def main() -> int:
-    """Write or check, by the argument; the exit status."""
-    page = render()
-    if "--check" not in sys.argv[1:]:
-        TARGET.write_text(page)
-    elif not TARGET.exists() or TARGET.read_text() != page:
-        sys.stderr.write(f"{TARGET.relative_to(ROOT)} is out of date: run `make gas` and commit it\n")
-        return 1
-    return 0
 
 
 def render() -> str:
@@ -174,4 +163,4 @@ What that says:
 """
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(snapshot.settle(TARGET, render(), "is out of date: run `make gas` and commit it"))

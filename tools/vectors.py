@@ -8,9 +8,9 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
+import snapshot
 from eth_hash.backends.pysha3 import keccak256
 
 from relayer.seal.commitment import Domain, JobConfirmation, leaf, ticket_hex
@@ -18,8 +18,7 @@ from relayer.seal.receipt import Receipt
 from relayer.seal.tree import BatchTree, Proof, Word, WordTree, seal_batch
 from relayer.seal.verify import Outcome, check
 
-ROOT = Path(__file__).resolve().parent.parent
-TARGET = ROOT / "test/contracts/vectors/format1.json"
+TARGET = snapshot.ROOT / "test/contracts/vectors/format1.json"
 
 DOMAIN = Domain(31337, bytes(range(20)))
 LAST = (1 << 48) - 1
@@ -347,18 +346,9 @@ def render() -> str:
     return "{\n" + ",\n".join(f"{line(name)}:{part}" for name, part in parts.items()) + "\n}\n"
 
 
-def main() -> int:
-    """Write or check, by the argument; the exit status."""
-    if "--check" not in sys.argv[1:]:
-        TARGET.parent.mkdir(parents=True, exist_ok=True)
-        TARGET.write_text(render())
-    elif not TARGET.exists() or TARGET.read_text() != render():
-        sys.stderr.write(
-            f"{TARGET.relative_to(ROOT)} is not what the seal makes: run `make vectors`; a published case never changes\n"
-        )
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(
+        snapshot.settle(
+            TARGET, render(), "is not what the seal makes: run `make vectors`; a published case never changes"
+        )
+    )
