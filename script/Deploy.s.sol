@@ -2,62 +2,75 @@
 pragma solidity 0.8.30;
 
 import {JobRegistry} from "../contracts/JobRegistry.sol";
-import {IERC1967} from "@openzeppelin/contracts/interfaces/IERC1967.sol";
+import {History} from "./support/History.sol";
+import {Plan, Plans} from "./support/Plan.sol";
+import {TimelockController} from "@openzeppelin/contracts/governance/TimelockController.sol";
 import {ERC1967Proxy} from "@openzeppelin/contracts/proxy/ERC1967/ERC1967Proxy.sol";
-import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {Script} from "forge-std/Script.sol";
-import {Vm} from "forge-std/Vm.sol";
 import {console} from "forge-std/console.sol";
 
-/// @title Deploys a JobRegistry behind its proxy
-/// @notice Both addresses follow from bytecode and parameters alone (CREATE2), so running the script again changes
-/// nothing and finds the same registry. Other parameters, or another implementation, make another registry: to
-/// change the implementation of one that exists, upgrade it.
+/// @title Deploys a JobRegistry behind its proxy, and the timelock that upgrades it where one is wanted
+/// @notice All addresses follow from bytecode and plan alone (CREATE2), so running the script again changes nothing and
+/// finds the same registry. Another plan, or another implementation, makes another registry: to change the
+/// implementation of one that exists, upgrade it. Whoever deploys gets no role.
 ///
-/// Environment: ADMIN, ADMIN_DELAY (seconds), CONFIRMERS (comma separated), PAUSER.
+/// Environment: that of {Plans-fromEnvironment}.
 contract Deploy is Script {
-    bytes32 private constant SALT = keccak256("jobseal.JobRegistry");
+    using Plans for Plan;
 
     /// @return registry The proxy: the address to pin.
     /// @return implementation What the proxy was created with.
-    /// @return fromBlock No event of the registry is older than this block.
-    function run() external returns (address registry, address implementation, uint256 fromBlock) {
-        bytes memory setUp = abi.encodeCall(
-            JobRegistry.initialize,
-            (JobRegistry.Setup({
-                    admin: vm.envAddress("ADMIN"),
-                    adminDelay: SafeCast.toUint48(vm.envUint("ADMIN_DELAY")),
-                    upgrader: vm.envAddress("ADMIN"),
-                    revoker: vm.envAddress("ADMIN"),
-                    pauser: vm.envAddress("PAUSER"),
-                    confirmers: vm.envAddress("CONFIRMERS", ",")
-                }))
-        );
-        implementation = vm.computeCreate2Address(SALT, keccak256(type(JobRegistry).creationCode));
-        bytes memory arguments = abi.encode(implementation, setUp);
-        registry = vm.computeCreate2Address(
-            SALT, keccak256(abi.encodePacked(type(ERC1967Proxy).creationCode, arguments))
-        );
-        fromBlock = registry.code.length == 0 ? block.number : _creationBlock(registry);
+    /// @return fromBlock No event of the registry or of its timelock is older than this block.
+    /// @return upgrader The timelock, or without one the admin.
+    function run()
+        external
+        returns (address registry, address implementation, uint256 fromBlock, address upgrader)
+    {
+        Plan memory plan = Plans.fromEnvironment();
+        fromBlock = _fromBlock(plan);
+        (registry, implementation, upgrader) = deploy(plan);
 
-        vm.startBroadcast();
-        if (implementation.code.length == 0) new JobRegistry{salt: SALT}();
-        if (registry.code.length == 0) new ERC1967Proxy{salt: SALT}(implementation, setUp);
-        vm.stopBroadcast();
-
+        console.log("chain: %s", block.chainid);
         console.log("registry: %s", registry);
         console.log("implementation: %s", implementation);
         console.log("from block: %s", fromBlock);
+        console.log("upgrader: %s", upgrader);
+        if (plan.admin.code.length == 0) {
+            console.log("warning: ADMIN has no code on this chain, so it is a key and no Safe");
+        }
     }
 
-    /// @dev A proxy's first event is the `Upgraded` of its creation. 0 where the node does not search that far.
-    function _creationBlock(address registry) private returns (uint256) {
-        bytes32[] memory topics = new bytes32[](1);
-        topics[0] = IERC1967.Upgraded.selector;
-        try vm.eth_getLogs(0, block.number, registry, topics) returns (Vm.EthGetLogs[] memory logs) {
-            return logs.length == 0 ? 0 : logs[0].blockNumber;
-        } catch {
-            return 0;
+    function deploy(Plan memory plan)
+        public
+        returns (address registry, address implementation, address upgrader)
+    {
+        require(
+            CREATE2_FACTORY.code.length != 0,
+            string.concat("this chain has no deterministic deployer at ", vm.toString(CREATE2_FACTORY))
+        );
+        (registry, implementation, upgrader) = (plan.registry(), Plans.implementation(), plan.upgrader());
+
+        vm.startBroadcast();
+        if (plan.timelockDelay != 0 && upgrader.code.length == 0) {
+            address[] memory operators = plan.timelockOperators();
+            new TimelockController{salt: Plans.SALT}(plan.timelockDelay, operators, operators, address(0));
+        }
+        if (implementation.code.length == 0) new JobRegistry{salt: Plans.SALT}();
+        if (registry.code.length == 0) {
+            new ERC1967Proxy{salt: Plans.SALT}(implementation, plan.initialization());
+        }
+        vm.stopBroadcast();
+    }
+
+    /// @dev A timelock may be older than the registry: plans with the same admin and the same delay share it.
+    function _fromBlock(Plan memory plan) private returns (uint256 fromBlock) {
+        fromBlock = History.head(vm);
+        address registry = plan.registry();
+        if (registry.code.length != 0) fromBlock = History.birth(vm, registry);
+        address upgrader = plan.upgrader();
+        if (plan.timelockDelay != 0 && upgrader.code.length != 0) {
+            fromBlock = Math.min(fromBlock, History.birth(vm, upgrader));
         }
     }
 }

@@ -26,7 +26,7 @@ class Deployment:
 
 
 def deploy_registry(rpc_url: str, confirmers: Sequence[str], broadcast_folder: Path) -> Deployment:
-    """Run `script/Deploy.s.sol`; anvil's first account becomes administrator and pauser.
+    """Run `script/Deploy.s.sol`; anvil's first account gets every role but the confirmers'.
 
     Deploying again with the same confirmers gives the same address and changes nothing.
 
@@ -40,7 +40,8 @@ def deploy_registry(rpc_url: str, confirmers: Sequence[str], broadcast_folder: P
     completed = subprocess.run(
         [
             *(forge, "script", "script/Deploy.s.sol", "--rpc-url", rpc_url),
-            *("--broadcast", "--json", "--unlocked", "--sender", ADMIN),
+            # One transaction at a time: anvil has been seen to leave the later ones of a burst in its queue for ever.
+            *("--broadcast", "--slow", "--json", "--unlocked", "--sender", ADMIN),
         ],
         cwd=ROOT,
         env={
@@ -49,6 +50,8 @@ def deploy_registry(rpc_url: str, confirmers: Sequence[str], broadcast_folder: P
             "ADMIN_DELAY": str(_ADMIN_DELAY_S),
             "CONFIRMERS": ",".join(confirmers),
             "PAUSER": ADMIN,
+            "REVOKER": ADMIN,
+            "TIMELOCK_DELAY": "0",
             "FOUNDRY_BROADCAST": str(broadcast_folder),
         },
         capture_output=True,
