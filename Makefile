@@ -33,7 +33,7 @@ node_modules/.stamp: package.json package-lock.json .npmrc
 	touch $@
 
 out/.stamp: .tools/.stamp foundry.toml tools/solc $(shell find contracts script -name '*.sol')
-	forge build --skip test
+	forge build contracts script/Deploy.s.sol # the other scripts are built when they are run
 	touch $@
 
 .PHONY: lock

@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: UNLICENSED
+pragma solidity 0.8.30;
+
+import {JobRegistry} from "../contracts/JobRegistry.sol";
+import {Findings, FindingsLib} from "./support/Findings.sol";
+import {History} from "./support/History.sol";
+import {Inspection} from "./support/Inspection.sol";
+import {Plan, Plans} from "./support/Plan.sol";
+import {Administration, RegistryReader} from "./support/RegistryReader.sol";
+import {Grant, Roles} from "./support/Roles.sol";
+import {TimelockController} from "@openzeppelin/contracts/governance/TimelockController.sol";
+import {Script} from "forge-std/Script.sol";
+import {Vm} from "forge-std/Vm.sol";
+import {console} from "forge-std/console.sol";
+
+/// @title Reads a deployment back and says everything that is wrong with it
+/// @notice One line a finding, and failure if there is any. Run it from the checkout that is deployed.
+///
+/// Environment: what it was deployed with ({Plans-fromEnvironment}), REGISTRY, and where wanted QUORUMS ("1:2,2:3": lane 1
+/// needs 2 confirmers, lane 2 needs 3; the others are closed), FROM_BLOCK (what the deployment returned; else 0) and
+/// DEPLOYER (an account that should hold nothing).
+contract Check is Script {
+    using FindingsLib for Findings;
+    using Inspection for Findings;
+    using Plans for Plan;
+    using Roles for Grant[];
+
+    /// @param quorums By lane; lane 0 needs one confirmer.
+    /// @param deployer Zero: not asked.
+    struct Deployment {
+        Plan plan;
+        address registry;
+        uint8[32] quorums;
+        uint256 fromBlock;
+        address deployer;
+    }
+
+    function run() external {
+        Deployment memory deployment = Deployment({
+            plan: Plans.fromEnvironment(),
+            registry: vm.envAddress("REGISTRY"),
+            quorums: parseQuorums(vm.envOr("QUORUMS", string(""))),
+            fromBlock: vm.envOr("FROM_BLOCK", uint256(0)),
+            deployer: vm.envOr("DEPLOYER", address(0))
+        });
+        check(vm, deployment).refuse("the deployment is not in order");
+        _summarise(deployment);
+    }
+
+    /// @param node See {History}.
+    function check(Vm node, Deployment memory deployment) public returns (Findings memory findings) {
+        address registry = deployment.registry;
+        if (registry.code.length == 0) {
+            findings.add(string.concat("registry ", vm.toString(registry), ": there is no code"));
+            return findings;
+        }
+        findings.code(registry);
+        RegistryReader reader = new RegistryReader();
+        findings.identity(reader, JobRegistry(registry));
+
+        (Grant[] memory grants, bool whole) = History.ofRegistry(node, registry, deployment.fromBlock);
+        _checkWhole(findings, "registry", whole, deployment.fromBlock);
+        Administration memory expected = _expected(deployment);
+        grants = grants.union(expected.holdings).with(Roles.UPGRADER, deployment.plan.upgrader());
+        try reader.administration(JobRegistry(registry), grants) returns (Administration memory actual) {
+            _checkAdministration(findings, node, deployment, actual, expected);
+        } catch {
+            findings.add("registry: it does not tell who administers it");
+        }
+    }
+
+    /// @notice Reads "1:2,2:3" as quorums by lane.
+    function parseQuorums(string memory text) public pure returns (uint8[32] memory quorums) {
+        quorums[0] = 1;
+        if (bytes(text).length == 0) return quorums;
+        string[] memory entries = vm.split(text, ",");
+        for (uint256 i = 0; i < entries.length; ++i) {
+            string[] memory parts = vm.split(entries[i], ":");
+            string memory wrong = string.concat("QUORUMS: ", entries[i], " is not lane:quorum");
+            require(parts.length == 2, wrong);
+            (uint256 lane, uint256 quorum) = (vm.parseUint(parts[0]), vm.parseUint(parts[1]));
+            require(lane != 0 && lane < quorums.length, string.concat(wrong, ": lanes are 1 to 31"));
+            require(quorum != 0 && quorum <= type(uint8).max, string.concat(wrong, ": quorums are 1 to 255"));
+            require(quorums[lane] == 0, string.concat(wrong, ": this lane is named twice"));
+            // forge-lint: disable-next-line(unsafe-typecast)
+            quorums[lane] = uint8(quorum);
+        }
+    }
+
+    function _checkAdministration(
+        Findings memory findings,
+        Vm node,
+        Deployment memory deployment,
+        Administration memory actual,
+        Administration memory expected
+    ) private {
+        if (deployment.plan.timelockDelay == 0) {
+            expected.holdings = expected.holdings.with(Roles.UPGRADER, deployment.plan.admin);
+        } else {
+            address timelock = _timelock(actual.holdings);
+            if (timelock == address(0)) {
+                findings.add("UPGRADER_ROLE: no timelock that this checkout builds holds it, and one should");
+            } else {
+                expected.holdings = expected.holdings.with(Roles.UPGRADER, timelock);
+                _checkTimelock(findings, node, deployment, TimelockController(payable(timelock)));
+            }
+        }
+        findings.administration(actual, expected);
+        _checkQuorums(findings, actual);
+        _checkDeployer(findings, "registry", actual.holdings, deployment.deployer);
+    }
+
+    /// @dev A quorum that the confirmers cannot reach is as good as none.
+    function _checkQuorums(Findings memory findings, Administration memory actual) private pure {
+        uint256 confirmers = actual.holdings.accounts(Roles.CONFIRMER).length;
+        for (uint256 lane = 1; lane < actual.quorums.length; ++lane) {
+            if (actual.quorums[lane] <= confirmers) continue;
+            findings.add(
+                string.concat(
+                    "quorum of lane ",
+                    vm.toString(lane),
+                    ": is ",
+                    vm.toString(actual.quorums[lane]),
+                    ", which ",
+                    vm.toString(confirmers),
+                    " confirmer(s) cannot reach"
+                )
+            );
+        }
+    }
+
+    function _checkTimelock(
+        Findings memory findings,
+        Vm node,
+        Deployment memory deployment,
+        TimelockController timelock
+    ) private {
+        string memory subject = string.concat("timelock ", vm.toString(address(timelock)));
+        findings.compare(
+            string.concat("delay of ", subject),
+            string.concat(vm.toString(timelock.getMinDelay()), " s"),
+            string.concat(vm.toString(deployment.plan.timelockDelay), " s")
+        );
+        (Grant[] memory grants, bool whole) =
+            History.ofTimelock(node, address(timelock), deployment.fromBlock);
+        _checkWhole(findings, subject, whole, deployment.fromBlock);
+
+        Grant[] memory expected;
+        expected = expected.with(Roles.DEFAULT_ADMIN, address(timelock));
+        expected = expected.with(Roles.PROPOSER, deployment.plan.admin);
+        expected = expected.with(Roles.CANCELLER, deployment.plan.admin);
+        expected = expected.with(Roles.EXECUTOR, deployment.plan.admin);
+        Grant[] memory actual = Roles.held(timelock, grants.union(expected));
+        findings.holdings(string.concat(subject, " "), actual, expected);
+        _checkDeployer(findings, subject, actual, deployment.deployer);
+    }
+
+    function _checkDeployer(
+        Findings memory findings,
+        string memory subject,
+        Grant[] memory holdings,
+        address deployer
+    ) private pure {
+        if (deployer == address(0)) return;
+        for (uint256 i = 0; i < holdings.length; ++i) {
+            if (holdings[i].account != deployer) continue;
+            findings.add(
+                string.concat(
+                    "deployer ",
+                    vm.toString(deployer),
+                    ": holds ",
+                    Roles.nameOf(holdings[i].role),
+                    " of ",
+                    subject,
+                    ", and should hold nothing"
+                )
+            );
+        }
+    }
+
+    function _checkWhole(Findings memory findings, string memory subject, bool whole, uint256 fromBlock)
+        private
+        pure
+    {
+        if (whole) return;
+        findings.add(
+            string.concat(
+                subject,
+                ": was not created since block ",
+                vm.toString(fromBlock),
+                ", so roles may be missing here; FROM_BLOCK should be lower"
+            )
+        );
+    }
+
+    /// @dev The upgrader that is a timelock. Its address need not be the plan's: it can have changed its own delay.
+    function _timelock(Grant[] memory holdings) private view returns (address) {
+        bytes32 codehash = keccak256(type(TimelockController).runtimeCode);
+        address[] memory upgraders = holdings.accounts(Roles.UPGRADER);
+        for (uint256 i = 0; i < upgraders.length; ++i) {
+            if (upgraders[i].codehash == codehash) return upgraders[i];
+        }
+        return address(0);
+    }
+
+    /// @dev All but who upgrades.
+    function _expected(Deployment memory deployment) private pure returns (Administration memory expected) {
+        Plan memory plan = deployment.plan;
+        expected.admin = plan.admin;
+        // forge-lint: disable-next-line(unsafe-typecast)
+        expected.adminDelay = uint48(plan.adminDelay); // `Plans.check` has bounded it
+        expected.quorums = deployment.quorums;
+        bytes32[5] memory roles = Roles.ofRegistry();
+        for (uint256 i = 0; i < roles.length; ++i) {
+            expected.roleAdmins[i] = roles[i] == Roles.UPGRADER ? Roles.UPGRADER : Roles.DEFAULT_ADMIN;
+        }
+
+        expected.holdings = expected.holdings.with(Roles.DEFAULT_ADMIN, plan.admin);
+        expected.holdings = expected.holdings.with(Roles.REVOKER, plan.revoker);
+        expected.holdings = expected.holdings.with(Roles.PAUSER, plan.pauser);
+        for (uint256 i = 0; i < plan.confirmers.length; ++i) {
+            expected.holdings = expected.holdings.with(Roles.CONFIRMER, plan.confirmers[i]);
+        }
+    }
+
+    function _summarise(Deployment memory deployment) private view {
+        Plan memory plan = deployment.plan;
+        console.log("registry %s on chain %s is in order", deployment.registry, block.chainid);
+        console.log("version: %s", JobRegistry(deployment.registry).version());
+        console.log("implementation: %s", Inspection.implementationOf(deployment.registry));
+        console.log("default admin: %s, delay %s s", plan.admin, plan.adminDelay);
+        console.log(
+            "upgrades: %s, announced %s s before",
+            plan.timelockDelay == 0 ? "by the default admin" : "by its timelock",
+            plan.timelockDelay
+        );
+        console.log("confirmers: %s", plan.confirmers.length);
+        for (uint256 lane = 0; lane < deployment.quorums.length; ++lane) {
+            if (deployment.quorums[lane] != 0) {
+                console.log("lane %s: quorum %s", lane, deployment.quorums[lane]);
+            }
+        }
+    }
+}
