@@ -73,14 +73,24 @@ def registry_type() -> ContractContainer:
 
 
 @pytest.fixture(scope="session")
+def proxy_type() -> ContractContainer:
+    return artifact("ERC1967Proxy")
+
+
+@pytest.fixture(scope="session")
 def registry(
-    registry_type: ContractContainer, admin: Account, confirmer: Account, pauser: Account, revoker: Account
+    registry_type: ContractContainer,
+    proxy_type: ContractContainer,
+    admin: Account,
+    confirmer: Account,
+    pauser: Account,
+    revoker: Account,
 ) -> ContractInstance:
     implementation = admin.deploy(registry_type)
     set_up = implementation.initialize.encode_input(
         (admin.address, 86_400, admin.address, revoker.address, pauser.address, [confirmer.address])
     )
-    proxy = admin.deploy(artifact("ERC1967Proxy"), implementation.address, set_up)
+    proxy = admin.deploy(proxy_type, implementation.address, set_up)
     return registry_type.at(proxy.address)
 
 

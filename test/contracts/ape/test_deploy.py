@@ -1,54 +1,284 @@
-"""The deploy script, run against the chain as an operator runs it."""
+"""The deploy, check and upgrade scripts, run against the chain as an operator runs them."""
 
 import json
 import os
 import subprocess
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
-from ape import chain, networks
-from ape.contracts import ContractContainer
+import ape
+import httpx2
+import pytest
+from ape import accounts, chain, networks
+from ape.contracts import ContractContainer, ContractInstance
+from eth_utils.crypto import keccak
+from ethpm_types import ContractType
 
 ROOT = Path(__file__).resolve().parents[3]
+TIMELOCK_DELAY = 7_200
+EARLIER_VERSION = "0.0.1"
+
+Environment = dict[str, str]
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+Deploy = Callable[[Environment], dict[str, str]]
 
 
-def run_script(tmp_path: Path, admin: Any, confirmer: Any, pauser: Any) -> dict[str, Any]:
-    uri: str = networks.provider.http_uri
-    command = ["forge", "script", "script/Deploy.s.sol", "--rpc-url", uri, "--broadcast", "--json"]
-    completed = subprocess.run(
-        [*command, "--unlocked", "--sender", admin.address],
-        cwd=ROOT,
-        env={
-            **os.environ,
-            "ADMIN": admin.address,
-            "ADMIN_DELAY": "3600",
-            "CONFIRMERS": f"{confirmer.address},{admin.address}",
-            "PAUSER": pauser.address,
-            "FOUNDRY_BROADCAST": str(tmp_path),
-        },
-        capture_output=True,
-        text=True,
-        check=True,
+@pytest.fixture
+def plan(admin: Any, confirmer: Any, pauser: Any) -> Environment:
+    """A deployment without a timelock."""
+    return {
+        "ADMIN": admin.address,
+        "ADMIN_DELAY": "3600",
+        "CONFIRMERS": f"{confirmer.address},{admin.address}",
+        "PAUSER": pauser.address,
+    }
+
+
+@pytest.fixture
+def timelock_plan(plan: Environment) -> Environment:
+    """A deployment whose admin announces its upgrades."""
+    return {**plan, "TIMELOCK_DELAY": str(TIMELOCK_DELAY)}
+
+
+@pytest.fixture
+def deployer() -> Any:
+    """Whoever has money for the gas, and no role."""
+    return accounts.test_accounts[5]
+
+
+@pytest.fixture
+def run(tmp_path: Path, deployer: Any) -> Run:
+    """Runs a script; the deployer pays for what it broadcasts."""
+
+    def run(
+        script: str, environment: Environment, *options: str, uri: str | None = None
+    ) -> "subprocess.CompletedProcess[str]":
+        command = ["forge", "script", f"script/{script}.s.sol", "--slow", *options]
+        command += ["--rpc-url", uri or networks.provider.http_uri]
+        return subprocess.run(
+            [*command, "--unlocked", "--sender", deployer.address],
+            cwd=ROOT,
+            env={**os.environ, **environment, "FOUNDRY_BROADCAST": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+
+    return run
+
+
+@pytest.fixture
+def deploy(run: Run) -> Deploy:
+    """Deploys, and gives what the script returns, by name."""
+
+    def deploy(plan: Environment) -> dict[str, str]:
+        completed = run("Deploy", plan, "--broadcast", "--json")
+        assert completed.returncode == 0, completed.stderr
+        outcome = json.loads(completed.stdout.splitlines()[0])
+        return {name: returned["value"] for name, returned in outcome["returns"].items()}
+
+    return deploy
+
+
+class NarrowNode(BaseHTTPRequestHandler):
+    """The chain's node, but for questions about the events of more than 7 blocks, which it refuses."""
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        request = json.loads(body)
+        if isinstance(request, dict) and request["method"] == "eth_getLogs":
+            (wanted,) = request["params"]
+            if int(wanted["toBlock"], 16) - int(wanted["fromBlock"], 16) >= 7:
+                error = {"code": -32000, "message": "range too large"}
+                self._answer(json.dumps({"jsonrpc": "2.0", "id": request["id"], "error": error}).encode())
+                return
+        headers = {"Content-Type": "application/json"}
+        self._answer(httpx2.post(networks.provider.http_uri, content=body, headers=headers).content)
+
+    def _answer(self, body: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def narrow_node() -> Iterator[str]:
+    """Where a `NarrowNode` listens."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), NarrowNode) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture
+def earlier(
+    deploy: Deploy,
+    timelock_plan: Environment,
+    registry_type: ContractContainer,
+    proxy_type: ContractContainer,
+    admin: Any,
+) -> ContractInstance:
+    """A registry by that plan with an implementation that is not this checkout's: its version differs."""
+    deployed = deploy(timelock_plan)
+    version = registry_type.at(deployed["implementation"]).version().encode().hex()
+    built = registry_type.contract_type
+    bytecode = built.get_deployment_bytecode().hex()
+    assert bytecode.count(version) == 1
+    bytecode = bytecode.replace(version, EARLIER_VERSION.encode().hex())
+    earlier_type = ContractType(
+        contractName="EarlierRegistry", abi=built.abi, deploymentBytecode={"bytecode": bytecode}
     )
-    outcome = json.loads(completed.stdout.splitlines()[0])
-    return {name: returned["value"] for name, returned in outcome["returns"].items()}
+    implementation = admin.deploy(ContractContainer(earlier_type))
+    set_up = implementation.initialize.encode_input(
+        (
+            timelock_plan["ADMIN"],
+            int(timelock_plan["ADMIN_DELAY"]),
+            deployed["upgrader"],
+            timelock_plan["ADMIN"],
+            timelock_plan["PAUSER"],
+            timelock_plan["CONFIRMERS"].split(","),
+        )
+    )
+    return registry_type.at(admin.deploy(proxy_type, implementation.address, set_up).address)
+
+
+def checksum(batch: dict[str, Any]) -> str:
+    """The checksum by which the Safe app's Transaction Builder knows that nobody has changed a file."""
+
+    def canonical(value: Any) -> str:
+        if isinstance(value, list):
+            return f"[{','.join(map(canonical, value))}]"
+        if isinstance(value, dict):
+            keys = sorted(value)
+            values = "".join(f"{canonical(value[key])}," for key in keys)
+            return f"{{{json.dumps(keys, separators=(',', ':'))}{values}}}"
+        return json.dumps(value)
+
+    meta = {key: value for key, value in batch["meta"].items() if key != "checksum"}
+    return f"0x{keccak(text=canonical({**batch, 'meta': {**meta, 'name': None}})).hex()}"
 
 
 def test_deploys_once_and_finds_it_again(
-    tmp_path: Path, registry_type: ContractContainer, admin: Any, confirmer: Any, pauser: Any
+    deploy: Deploy, plan: Environment, registry_type: ContractContainer
 ) -> None:
-    first = run_script(tmp_path, admin, confirmer, pauser)
+    first = deploy(plan)
     head = chain.blocks.height
     registry = registry_type.at(first["registry"])
-    assert registry.defaultAdmin() == admin.address
+    assert registry.defaultAdmin() == plan["ADMIN"]
     assert registry.defaultAdminDelay() == 3600
-    for account in (confirmer, admin):
-        assert registry.hasRole(registry.CONFIRMER_ROLE(), account.address)
-    assert registry.hasRole(registry.PAUSER_ROLE(), pauser.address)
+    for account in plan["CONFIRMERS"].split(","):
+        assert registry.hasRole(registry.CONFIRMER_ROLE(), account)
+    assert registry.hasRole(registry.PAUSER_ROLE(), plan["PAUSER"])
+    assert registry.hasRole(registry.REVOKER_ROLE(), plan["ADMIN"])
+    assert registry.hasRole(registry.UPGRADER_ROLE(), plan["ADMIN"])
+    assert first["upgrader"] == plan["ADMIN"]
 
-    second = run_script(tmp_path, admin, confirmer, pauser)
+    second = deploy(plan)
     assert chain.blocks.height == head
     assert (second["registry"], second["implementation"]) == (first["registry"], first["implementation"])
 
     (created,) = registry.Upgraded.query("*", start_block=0).itertuples()
     assert int(first["fromBlock"]) <= int(second["fromBlock"]) == created.block_number
+
+
+def test_from_block_is_not_later_than_a_shared_timelock(
+    deploy: Deploy, timelock_plan: Environment, registry_type: ContractContainer, deployer: Any
+) -> None:
+    first = deploy(timelock_plan)
+    other = deploy({**timelock_plan, "PAUSER": deployer.address})
+    assert other["registry"] != first["registry"]
+    assert other["upgrader"] == first["upgrader"]
+
+    created = registry_type.at(first["registry"]).Upgraded.query("*", start_block=0).itertuples()
+    assert int(other["fromBlock"]) <= min(event.block_number for event in created)
+
+
+def test_check_says_what_is_wrong(
+    run: Run, deploy: Deploy, timelock_plan: Environment, registry_type: ContractContainer, deployer: Any
+) -> None:
+    deployed = deploy(timelock_plan)
+    environment = {
+        **timelock_plan,
+        "REGISTRY": deployed["registry"],
+        "FROM_BLOCK": deployed["fromBlock"],
+        "DEPLOYER": deployer.address,
+    }
+    completed = run("Check", environment)
+    assert completed.returncode == 0, completed.stderr
+    assert f"registry {deployed['registry']} on chain {chain.chain_id} is in order" in completed.stdout
+
+    registry = registry_type.at(deployed["registry"])
+    admin = accounts.test_accounts[0]
+    registry.grantRole(registry.CONFIRMER_ROLE(), deployer.address, sender=admin)
+    registry.setQuorum(1, 2, sender=admin)
+    completed = run("Check", environment)
+    assert completed.returncode != 0
+    assert completed.stderr.endswith(
+        "Error: script failed: the deployment is not in order\n"
+        f"CONFIRMER_ROLE: {deployer.address} holds it, and should not\n"
+        "quorum of lane 1: is 2, should be 0\n"
+        f"deployer {deployer.address}: holds CONFIRMER_ROLE of registry, and should hold nothing\n"
+    )
+
+
+def test_check_asks_for_what_the_node_answers(
+    run: Run, deploy: Deploy, plan: Environment, narrow_node: str
+) -> None:
+    environment = {**plan, "REGISTRY": deploy(plan)["registry"], "PAUSER": plan["ADMIN"]}
+    chain.mine(20)
+    completed = run("Check", environment, uri=narrow_node)
+    assert completed.stderr.endswith(
+        f"PAUSER_ROLE: {plan['PAUSER']} holds it, and should not\n"
+        f"PAUSER_ROLE: {plan['ADMIN']} does not hold it, and should\n"
+    )
+
+
+def test_upgrade_prepares_what_the_admin_sends(
+    run: Run, earlier: ContractInstance, timelock_plan: Environment, admin: Any, confirmer: Any
+) -> None:
+    receipt = earlier.confirmBatch([(3, 1, keccak(text="word"))], sender=confirmer)
+    (confirmed,) = receipt.decode_logs(earlier.BatchConfirmed)
+    out = ROOT / ".build" / "test" / "upgrade-ape"
+    environment = {
+        **timelock_plan,
+        "REGISTRY": earlier.address,
+        "ROOTS": f"0x{confirmed.root.hex()}",
+        "WORDS": "2,3",
+        "OUT": str(out.relative_to(ROOT)),
+    }
+    completed = run("Upgrade", environment, "--broadcast")
+    assert completed.returncode == 0, completed.stderr
+
+    schedule, execute = (json.loads((out / f"{step}.json").read_text()) for step in ("schedule", "execute"))
+    for batch in (schedule, execute):
+        assert batch["meta"]["checksum"] == checksum(batch)
+        assert batch["meta"]["createdFromSafeAddress"] == admin.address
+    send(admin, schedule)
+    with ape.reverts():
+        send(admin, execute)
+    assert earlier.version() == EARLIER_VERSION
+    chain.mine(deltatime=TIMELOCK_DELAY)
+    send(admin, execute)
+    assert earlier.version() != EARLIER_VERSION
+    assert earlier.isConfirmed(3 << 8)
+
+    completed = run("Check", environment)
+    assert completed.returncode == 0, completed.stderr
+    completed = run("Upgrade", environment)
+    assert completed.returncode != 0
+    assert "the registry runs the implementation of this checkout already" in completed.stderr
+
+
+def send(account: Any, batch: dict[str, Any]) -> None:
+    """Send the transaction of a batch file, as a Safe would."""
+    (transaction,) = batch["transactions"]
+    account.transfer(transaction["to"], int(transaction["value"]), data=transaction["data"])
