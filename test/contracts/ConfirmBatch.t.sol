@@ -65,6 +65,7 @@ contract ConfirmBatchTest is RegistryTest {
         setQuorum(1, 1);
         expectLanesDiffer(LAST_INDEX, FIRST_CRITICAL);
         expectLanesDiffer(FIRST_CRITICAL, 2 << 48);
+        expectLanesDiffer(2 << 48, FIRST_CRITICAL);
     }
 
     /// @dev Lanes 0 and 256 agree in their lower 8 bits.
