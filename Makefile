@@ -152,5 +152,11 @@ ifneq ($(wildcard contracts/consumer),)
 	$(PYTHON) tools/coverage.py .build/coverage/consumer.info contracts/consumer/
 endif
 
+# --- mutants ------------------------------------------------------------------------------------
+
+.PHONY: mutants
+mutants: setup ## Change the contracts in a thousand small ways: a test has to fail each time
+	PYTHONPATH=tools $(PYTHON) -m mutants
+
 .PHONY: verify
 verify: coverage ## What takes too long for every test run
