@@ -40,6 +40,8 @@ out/.stamp: .tools/.stamp foundry.toml tools/solc $(shell find contracts script 
 lock: ## Compile the locks anew from pyproject.toml and package.json
 	.venv/bin/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header --no-annotate --quiet -o requirements.lock
+	.venv/bin/uv pip compile --group verify --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header --no-annotate --quiet -o tools/verify.lock
 	awk '/^uv==/ {p=1; print; next} /^[a-z]/ {p=0} p' requirements.lock > tools/bootstrap.lock
 	npm install --package-lock-only --ignore-scripts --no-audit --no-fund --silent
 	node tools/strip-npm-lock
@@ -147,10 +149,8 @@ coverage: out/.stamp ## Every line, branch and function of the contracts is reac
 	$(COVERAGE) '^(test|script|contracts/(consumer|examples))/' --report-file .build/coverage/core.info \
 		--no-match-path 'test/contracts/{consumer,examples}/**'
 	$(PYTHON) tools/coverage.py .build/coverage/core.info contracts/
-ifneq ($(wildcard contracts/consumer),)
 	$(COVERAGE) '^(test|script)/' --report-file .build/coverage/consumer.info --match-path 'test/contracts/consumer/**'
 	$(PYTHON) tools/coverage.py .build/coverage/consumer.info contracts/consumer/
-endif
 
 # --- mutants ------------------------------------------------------------------------------------
 
@@ -158,5 +158,24 @@ endif
 mutants: setup ## Change the contracts in a thousand small ways: a test has to fail each time
 	PYTHONPATH=tools $(PYTHON) -m mutants
 
+# --- verify -------------------------------------------------------------------------------------
+
+.tools/verify/.stamp: .venv/.stamp tools/verify.lock
+	uv venv --quiet --clear --python .venv/bin/python .tools/verify
+	uv pip sync --quiet --require-hashes --python .tools/verify/bin/python tools/verify.lock
+	touch $@
+
 .PHONY: verify
-verify: coverage ## What takes too long for every test run
+verify: verify-deep verify-symbolic verify-slither coverage test-differential mutants ## Everything that takes too long for every test run
+
+.PHONY: verify-deep
+verify-deep: out/.stamp ## Fuzz tests of 10,000 runs, long invariant campaigns
+	FOUNDRY_PROFILE=deep forge test --match-test '^(testFuzz|invariant)_'
+
+.PHONY: verify-symbolic
+verify-symbolic: .tools/verify/.stamp out/.stamp ## Proofs by halmos, and that none of them is empty
+	python tools/prove.py
+
+.PHONY: verify-slither
+verify-slither: .tools/verify/.stamp out/.stamp ## Static analysis
+	FOUNDRY_PROFILE=slither .tools/verify/bin/slither .

@@ -132,8 +132,8 @@ contract JobRegistry is
         bytes[] calldata signatures
     ) external whenNotPaused returns (bytes32 root) {
         // The seconds by which a validator can shift the time decide nothing here.
-        // forge-lint: disable-next-line(block-timestamp)
-        if (block.timestamp > deadline) revert DeadlinePassed(deadline);
+        // slither-disable-next-line timestamp
+        if (block.timestamp > deadline) revert DeadlinePassed(deadline); // forge-lint: disable-line(block-timestamp)
         if (signers.length > MAX_SIGNERS) revert TooManySigners(signers.length, MAX_SIGNERS);
         // forge-lint: disable-next-line(unsafe-typecast)
         uint8 approvals = uint8(signers.length);
