@@ -20,10 +20,13 @@ from relayer.chain.registry import RegistryClient
 from relayer.chain.rpc import JsonRpc
 from relayer.chain.sender import Sender
 from relayer.chain.signer import KeystoreSigner
+from relayer.jobs.canceller import Canceller
 from relayer.jobs.dispatcher import Dispatcher
 from relayer.jobs.handlers.registry import load_handlers
 from relayer.jobs.queue import JobQueue
 from relayer.jobs.reaper import Reaper
+from relayer.jobs.redriver import Redriver
+from relayer.jobs.submission_repository import BELL
 from relayer.leading import Loop, Pass
 from relayer.model.clock import utc_now
 from relayer.model.errors import JobsealError, UnavailableError
@@ -34,15 +37,17 @@ from relayer.settings import (
     ChainSettings,
     DatabaseSettings,
     DispatcherSettings,
+    ReaperSettings,
     RedisSettings,
     RegistrySettings,
 )
 from relayer.store import registries
 from relayer.store.blobs import LocalBlobStore
 from relayer.store.database import Database
+from relayer.store.doorbell import Doorbell
 from relayer.store.registries import RegistryRow
 
-LOOPS = ("dispatcher", "reaper", "batcher", "sender", "indexer")
+LOOPS = ("dispatcher", "reaper", "canceller", "redriver", "batcher", "sender", "indexer")
 _FIRST_TRY_AGAIN_S = 1.0
 
 _log = structlog.get_logger(__name__)
@@ -59,13 +64,19 @@ async def run_relayer(only: str | None = None) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     chain = ChainSettings()
-    async with Database(DatabaseSettings()) as db, JsonRpc(chain.rpc_url, chain.request_timeout) as rpc:
+    database = DatabaseSettings()
+    bell = Doorbell(database, BELL)
+    async with Database(database) as db, JsonRpc(chain.rpc_url, chain.request_timeout) as rpc:
         registry = await _registry(db, RegistrySettings(), stopping)
         if registry is None:
             return
-        chosen = [one for one in _loops(db, rpc, chain, registry) if only in {None, one.name}]
+        chosen = [one for one in _loops(db, rpc, chain, registry, bell) if only in {None, one.name}]
         owner = f"{socket.gethostname()}/{os.getpid()}/{new_id()}"
-        await leading.run(chosen, db, owner, stopping)
+        listening = asyncio.create_task(bell.listen())
+        try:
+            await leading.run(chosen, db, owner, stopping)
+        finally:
+            listening.cancel()
 
 
 async def _registry(db: Database, settings: RegistrySettings, stopping: asyncio.Event) -> RegistryRow | None:
@@ -106,13 +117,17 @@ def on_chain(rpc: JsonRpc, chain_id: int, run_pass: Pass) -> Pass:
     return guarded
 
 
-def _loops(db: Database, rpc: JsonRpc, chain: ChainSettings, registry: RegistryRow) -> list[Loop]:
-    settings = DispatcherSettings()
+def _loops(
+    db: Database, rpc: JsonRpc, chain: ChainSettings, registry: RegistryRow, bell: Doorbell
+) -> list[Loop]:
+    reaping = ReaperSettings()
     blobs = LocalBlobStore(BlobSettings().folder)
     client = RegistryClient(rpc, registry.chain_id, registry.address)
     queue = JobQueue(RedisSettings())
-    dispatcher = Dispatcher(db, queue, load_handlers(), settings, utc_now)
-    reaper = Reaper(db, settings, utc_now)
+    dispatcher = Dispatcher(db, queue, load_handlers(), DispatcherSettings(), utc_now)
+    reaper = Reaper(db, reaping, utc_now)
+    canceller = Canceller(db, queue, reaping, utc_now)
+    redriver = Redriver(db, utc_now)
     batcher = Batcher(db, blobs, registry, BatcherSettings(), utc_now)
     sender = Sender(
         db,
@@ -133,8 +148,10 @@ def _loops(db: Database, rpc: JsonRpc, chain: ChainSettings, registry: RegistryR
         clock=utc_now,
     )
     return [
-        Loop("dispatcher", dispatcher.run_pass, timedelta(milliseconds=50)),
+        Loop("dispatcher", dispatcher.run_pass, timedelta(milliseconds=50), bell.rung),
         Loop("reaper", reaper.run_pass, timedelta(seconds=1)),
+        Loop("canceller", canceller.run_pass, timedelta(milliseconds=250)),
+        Loop("redriver", redriver.run_pass, timedelta(seconds=1)),
         Loop("batcher", batcher.run_pass, timedelta(milliseconds=250)),
         Loop("sender", on_chain(rpc, registry.chain_id, sender.run_pass), timedelta(milliseconds=500)),
         Loop("indexer", on_chain(rpc, registry.chain_id, indexer.run_pass), timedelta(milliseconds=500)),

@@ -26,11 +26,15 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Loop:
-    """A loop: `run_pass` takes the epoch of the lease and gives how much it did; after 0 it rests."""
+    """A loop: `run_pass` takes the epoch of the lease and gives how much it did; after 0 it rests.
+
+    `bell` ends a rest early; it is cleared before a pass, so that no ring is missed.
+    """
 
     name: str
     run_pass: Pass
     rest: timedelta
+    bell: asyncio.Event | None = None
 
 
 class Leader:
@@ -48,7 +52,8 @@ class Leader:
     async def lead(self) -> None:
         """Run passes until asked to stop; whatever goes wrong is said once and tried again."""
         while not self._stopping.is_set():
-            await self._pause(await self._step())
+            seconds = await self._step()
+            await self._pause(seconds, self._loop.bell if self._trouble is None else None)
         with suppress(UnavailableError):
             async with self._db.transaction() as conn:
                 await leases.release(conn, self._loop.name, self._owner)
@@ -59,6 +64,8 @@ class Leader:
             await self._renew()
             if self._epoch is None:
                 return _FOLLOWER_WAIT_S
+            if self._loop.bell is not None:
+                self._loop.bell.clear()
             done = await self._loop.run_pass(self._epoch)
         except leases.LeaseLostError as error:
             self._epoch = None
@@ -88,9 +95,14 @@ class Leader:
             _log.info("leads" if epoch else "follows", loop=self._loop.name, epoch=epoch)
         self._epoch, self._renewed = epoch, started
 
-    async def _pause(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), seconds)
+    async def _pause(self, seconds: float, bell: asyncio.Event | None) -> None:
+        """Rest until asked to stop or rung for."""
+        waits = [asyncio.ensure_future(event.wait()) for event in (self._stopping, bell) if event is not None]
+        try:
+            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
 
     def _say(self, event: str, reason: str) -> None:
         """Log a trouble when it begins, not on every pass."""

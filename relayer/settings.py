@@ -4,6 +4,8 @@ A process reads only the concerns it uses, so that it holds no secret it does no
 `JOBSEAL_DATABASE_URL` is that of the process's own database role.
 """
 
+import os
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -108,29 +110,50 @@ class KeySettings(BaseSettings):
     pepper_version: Annotated[int, Field(ge=1)] = 1
 
 
+def _cores() -> int:
+    """How many cores this process may use."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 class WorkerSettings(BaseSettings):
-    """How many workers run, and how long an attempt may be silent."""
+    """How many workers run, and how they hold and give up their attempts.
+
+    `lease` is how long an attempt may be silent; `cancel_grace` how long a handler may take to stop by itself;
+    `drain_grace` how long a worker that is asked to stop lets its attempts go on before it hands them back.
+    """
 
     model_config = SettingsConfigDict(env_prefix="JOBSEAL_WORKER_")
 
-    inline: Annotated[int, Field(ge=0, le=256)] = 1
-    isolated: Annotated[int, Field(ge=0, le=256)] = 1
+    inline: Annotated[int, Field(ge=0, le=256)] = Field(default_factory=lambda: max(1, _cores() // 2))
+    isolated: Annotated[int, Field(ge=0, le=256)] = Field(default_factory=_cores)
     lease: timedelta = timedelta(seconds=30)
     renew_every: timedelta = timedelta(seconds=10)
-    run_limit: timedelta = timedelta(hours=24)
+    check_every: timedelta = timedelta(seconds=1)
+    cancel_grace: timedelta = timedelta(seconds=20)
+    drain_grace: timedelta = timedelta(seconds=30)
+    memory_bytes: Annotated[int, Field(ge=1 << 28)] = 4 << 30
 
 
 class DispatcherSettings(BaseSettings):
-    """How much work waits in the queues of Redis, and how much one tenant may hold at a time."""
+    """How much work waits in the queues of Redis, and when it counts as lost."""
 
     model_config = SettingsConfigDict(env_prefix="JOBSEAL_DISPATCHER_")
 
-    inline_window: Annotated[int, Field(ge=1)] = 200
-    inline_chunk: Annotated[int, Field(ge=1, le=100)] = 25
+    inline_window: Annotated[int, Field(ge=1)] = 400
+    inline_chunk: Annotated[int, Field(ge=1, le=100)] = 100
     isolated_window: Annotated[int, Field(ge=1)] = 8
-    tenant_cap: Annotated[int, Field(ge=1)] = 100
     push_again_after: timedelta = timedelta(seconds=5)
-    max_crashes: Annotated[int, Field(ge=1)] = 3
+
+
+class ReaperSettings(BaseSettings):
+    """How often a job may lose its worker, and when a cancellation is carried out by force."""
+
+    model_config = SettingsConfigDict(env_prefix="JOBSEAL_REAPER_")
+
+    max_losses: Annotated[int, Field(ge=1)] = 3
+    force_cancel_after: timedelta = timedelta(seconds=30)
 
 
 class BatcherSettings(BaseSettings):

@@ -18,7 +18,7 @@ from api.pagination import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
 from api.schemas import problems
 from api.services import Services, ServicesDep
 from relayer.jobs.records import Job
-from relayer.jobs.service import Submission
+from relayer.jobs.submission import Submission
 from relayer.model.ids import from_public, to_public
 from relayer.model.lifecycle import JobState
 from relayer.seal.receipt import MEDIA_TYPE as RECEIPT_MEDIA_TYPE

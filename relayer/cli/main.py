@@ -57,8 +57,7 @@ def worker() -> None:
     from relayer.telemetry import logs  # noqa: PLC0415
 
     logs.configure("worker")
-    settings = WorkerSettings()
-    run_pool(settings.inline, settings.isolated)
+    run_pool(WorkerSettings())
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""The SQL of attempts: dispatching, opening, renewing, finishing, reaping.
+"""The SQL of attempts: opening, renewing, finishing, reaping, cancelling.
 
 Whoever writes both locks attempts before jobs, each in the order of their ids. Leases expire by the clock of
 the database, so that machines need not agree on the time.
@@ -11,41 +11,11 @@ from typing import Any
 from uuid import UUID
 
 from psycopg import AsyncConnection
-from psycopg.rows import TupleRow, class_row
+from psycopg.rows import TupleRow, class_row, kwargs_row
 
 from relayer.jobs.handlers.base import Mode
-from relayer.jobs.records import LostAttempt, NewAttempt, OpenAttempt
-
-# Each tenant's next jobs, by turn: a tenant's first waiting job comes before anyone's second, counting what it
-# already has in the queue. Only as many rows of a tenant are read as it may have.
-_NEXT = """
-WITH live AS (
-    SELECT tenant_id, count(*) AS running, count(*) FILTER (WHERE state = 'dispatched' AND mode = %(mode)s) AS queued
-    FROM attempts WHERE state IN ('dispatched', 'running') GROUP BY tenant_id
-)
-SELECT w.id, t.id
-FROM tenants t
-LEFT JOIN live l ON l.tenant_id = t.id
-CROSS JOIN LATERAL (
-    SELECT j.id, row_number() OVER (ORDER BY j.run_at, j.id) AS turn
-    FROM jobs j
-    WHERE j.tenant_id = t.id AND j.state = 'created' AND j.run_at <= %(at)s AND j.kind = ANY(%(kinds)s)
-      AND NOT EXISTS (SELECT FROM attempts a WHERE a.job_id = j.id AND a.state IN ('dispatched', 'running'))
-    ORDER BY j.run_at, j.id
-    LIMIT greatest(0, least(%(room)s, %(cap)s - coalesce(l.running, 0)))
-) w
-ORDER BY w.turn + coalesce(l.queued, 0), w.id
-LIMIT %(room)s
-"""
-
-_INSERT = """
-INSERT INTO attempts (id, job_id, tenant_id, number, mode, state, queue_job_id, dispatched_at, pushed_at)
-SELECT n.id, n.job_id, n.tenant_id,
-       1 + coalesce((SELECT max(a.number) FROM attempts a WHERE a.job_id = n.job_id), 0),
-       n.mode, 'dispatched', n.queue_job_id, %(at)s, %(at)s
-FROM unnest(%(id)s::uuid[], %(job_id)s::uuid[], %(tenant_id)s::uuid[], %(mode)s::text[], %(queue_job_id)s::uuid[])
-     AS n (id, job_id, tenant_id, mode, queue_job_id)
-"""
+from relayer.jobs.records import LostAttempt, OpenAttempt
+from relayer.model.lifecycle import JobState
 
 _OPEN = """
 WITH free AS MATERIALIZED (
@@ -58,10 +28,13 @@ UPDATE attempts a SET
 FROM free f, jobs j
 WHERE a.id = f.id AND j.id = a.job_id
 RETURNING a.id, a.job_id, a.tenant_id, a.number, a.fencing_token, j.kind, j.input,
-          j.state_version AS job_version, j.max_attempts,
-          (SELECT count(*) FROM attempts p WHERE p.job_id = a.job_id AND p.state = 'failed') AS failures
+          j.state_version AS job_version, j.max_attempts, j.first_backoff, j.longest_backoff, j.retry_codes,
+          greatest(interval '0', least(j.run_limit, j.created_at + j.total_limit - %(at)s)) AS run_limit,
+          (SELECT count(*) FROM attempts p WHERE p.job_id = a.job_id AND p.number > j.forgiven_until
+                                             AND p.state = 'failed') AS failures
 """
 
+# Both tell of each attempt that is still held whether its job is to be cancelled.
 RENEW = """
 WITH held AS MATERIALIZED (
     SELECT a.id, h.progress
@@ -71,8 +44,16 @@ WITH held AS MATERIALIZED (
 )
 UPDATE attempts a SET lease_expires_at = clock_timestamp() + %(lease)s,
                       progress = coalesce(h.progress, a.progress)
-FROM held h WHERE a.id = h.id
-RETURNING a.id
+FROM held h, jobs j WHERE a.id = h.id AND j.id = a.job_id
+RETURNING a.id, j.cancel_requested_at IS NOT NULL
+"""
+
+CHECK = """
+SELECT a.id, j.cancel_requested_at IS NOT NULL
+FROM attempts a
+JOIN unnest(%(ids)s::uuid[], %(tokens)s::bigint[]) AS h (id, token) ON h.id = a.id AND h.token = a.fencing_token
+JOIN jobs j ON j.id = a.job_id
+WHERE a.state = 'running'
 """
 
 _FINISH = """
@@ -113,13 +94,44 @@ UPDATE attempts a SET state = 'lost', finished_at = %(at)s, lease_expires_at = N
 FROM expired e, jobs j
 WHERE a.id = e.id AND j.id = a.job_id
 RETURNING a.job_id, j.state_version AS job_version, a.number,
-          1 + (SELECT count(*) FROM attempts p WHERE p.job_id = a.job_id AND p.state = 'lost') AS losses
+          1 + (SELECT count(*) FROM attempts p WHERE p.job_id = a.job_id AND p.number > j.forgiven_until
+                                                 AND p.state = 'lost') AS losses
+"""
+
+_EXPIRED = """
+SELECT j.id, j.state_version, j.total_limit IS NOT NULL AND j.created_at + j.total_limit <= %(at)s AS is_total,
+       j.expires_at - j.run_at AS waited,
+       coalesce((SELECT max(a.number) FROM attempts a WHERE a.job_id = j.id AND a.started_at IS NOT NULL), 0) AS attempt
+FROM jobs j
+WHERE j.state = 'created' AND j.expires_at <= %(at)s
+  AND NOT EXISTS (SELECT FROM attempts a WHERE a.job_id = j.id AND a.state = 'running')
+ORDER BY j.id LIMIT %(limit)s
+"""
+
+# Attempts before jobs, as everywhere.
+_CANCELLED = """
+WITH asked AS (
+    SELECT id, state, state_version FROM jobs WHERE cancel_requested_at IS NOT NULL AND state IN ('created', 'processing')
+      AND (state = 'created' OR cancel_requested_at < %(force_before)s)
+    ORDER BY cancel_requested_at LIMIT %(limit)s
+), live AS MATERIALIZED (
+    SELECT a.id FROM attempts a JOIN asked ON asked.id = a.job_id
+    WHERE a.state = CASE asked.state WHEN 'created' THEN 'dispatched' ELSE 'running' END
+    ORDER BY a.id FOR UPDATE OF a
+), ended AS (
+    UPDATE attempts a SET state = 'cancelled', finished_at = %(at)s, lease_expires_at = NULL
+    FROM live l WHERE a.id = l.id
+    RETURNING a.job_id, a.mode, a.queue_job_id
+)
+SELECT q.id AS job_id, q.state, q.state_version, e.mode, e.queue_job_id
+FROM asked q LEFT JOIN ended e ON e.job_id = q.id
+WHERE q.state = 'created' OR e.job_id IS NOT NULL
 """
 
 
 @dataclass(frozen=True)
 class Finish:
-    """How one attempt ended: `state` is `succeeded` or `failed`; `error` is JSON text."""
+    """How one attempt ended: `succeeded`, `failed`, `cancelled` or `returned`; `error` is JSON text."""
 
     attempt_id: UUID
     fencing_token: int
@@ -136,77 +148,6 @@ class MadeBlob:
     hash: bytes
     size: int
     media_type: str
-
-
-async def count_queued(conn: AsyncConnection[TupleRow], mode: Mode) -> int:
-    """Count the attempts that wait in a mode's queue."""
-    cursor = await conn.execute(
-        "SELECT count(*) FROM attempts WHERE state = 'dispatched' AND mode = %s", [mode.value]
-    )
-    row = await cursor.fetchone()
-    assert row is not None
-    return int(row[0])
-
-
-async def next_jobs(
-    conn: AsyncConnection[TupleRow], *, mode: Mode, kinds: list[str], room: int, cap: int, at: datetime
-) -> list[tuple[UUID, UUID]]:
-    """Give (job, tenant) of the jobs whose turn it is, fairly over tenants, at most `room`."""
-    cursor = await conn.execute(
-        _NEXT, {"mode": mode.value, "kinds": kinds, "room": room, "cap": cap, "at": at}
-    )
-    return [(row[0], row[1]) for row in await cursor.fetchall()]
-
-
-async def insert_attempts(
-    conn: AsyncConnection[TupleRow], attempts: Sequence[NewAttempt], at: datetime
-) -> None:
-    """Write down attempts that are about to be pushed."""
-    await conn.execute(
-        _INSERT,
-        {
-            "at": at,
-            "id": [one.id for one in attempts],
-            "job_id": [one.job_id for one in attempts],
-            "tenant_id": [one.tenant_id for one in attempts],
-            "mode": [one.mode.value for one in attempts],
-            "queue_job_id": [one.queue_job_id for one in attempts],
-        },
-    )
-
-
-async def overdue(
-    conn: AsyncConnection[TupleRow], mode: Mode, pushed_before: datetime
-) -> list[tuple[UUID, UUID]]:
-    """Give (attempt, queue job) of attempts that were pushed before a time and not opened since."""
-    cursor = await conn.execute(
-        """SELECT id, queue_job_id FROM attempts
-           WHERE state = 'dispatched' AND mode = %s AND pushed_at < %s ORDER BY id""",
-        [mode.value, pushed_before],
-    )
-    return [(row[0], row[1]) for row in await cursor.fetchall()]
-
-
-async def readdress(
-    conn: AsyncConnection[TupleRow], attempts: Sequence[tuple[UUID, UUID]], at: datetime
-) -> None:
-    """Write down that attempts, given as (attempt, queue job), are pushed again."""
-    await conn.execute(
-        """UPDATE attempts a SET queue_job_id = n.queue_job_id, pushed_at = %s
-           FROM unnest(%s::uuid[], %s::uuid[]) AS n (id, queue_job_id)
-           WHERE a.id = n.id AND a.state = 'dispatched'""",
-        [at, [attempt for attempt, _ in attempts], [queue_job for _, queue_job in attempts]],
-    )
-
-
-async def mark_unknown_kinds(conn: AsyncConnection[TupleRow], known: list[str]) -> int:
-    """Say of waiting jobs that nothing installed runs their kind; they wait until something does."""
-    cursor = await conn.execute(
-        """UPDATE jobs SET status_reason = 'unknown_kind'
-           WHERE state = 'created' AND kind <> ALL(%s) AND status_reason IS DISTINCT FROM 'unknown_kind'""",
-        [known],
-    )
-    return cursor.rowcount
 
 
 async def open_attempts(
@@ -252,4 +193,57 @@ async def reap(conn: AsyncConnection[TupleRow], at: datetime, limit: int) -> lis
     """Close attempts whose lease ran out."""
     async with conn.cursor(row_factory=class_row(LostAttempt)) as cursor:
         await cursor.execute(_REAP, {"at": at, "limit": limit})
+        return await cursor.fetchall()
+
+
+@dataclass(frozen=True)
+class ExpiredJob:
+    """A job that waited longer than it may: past its total limit, or else past its queue limit, `waited`."""
+
+    id: UUID
+    state_version: int
+    is_total: bool
+    waited: timedelta
+    attempt: int
+
+
+async def expired(conn: AsyncConnection[TupleRow], at: datetime, limit: int) -> list[ExpiredJob]:
+    """Give waiting jobs whose time is over."""
+    async with conn.cursor(row_factory=class_row(ExpiredJob)) as cursor:
+        await cursor.execute(_EXPIRED, {"at": at, "limit": limit})
+        return await cursor.fetchall()
+
+
+async def withdraw(conn: AsyncConnection[TupleRow], jobs: Collection[UUID], at: datetime) -> None:
+    """End the attempts of jobs that wait in the queue and were not opened."""
+    await conn.execute(
+        """WITH queued AS MATERIALIZED (
+               SELECT id FROM attempts WHERE job_id = ANY(%s) AND state = 'dispatched' ORDER BY id FOR UPDATE
+           ) UPDATE attempts a SET state = 'cancelled', finished_at = %s FROM queued q WHERE a.id = q.id""",
+        [list(jobs), at],
+    )
+
+
+@dataclass(frozen=True)
+class CancelledJob:
+    """A job to be cancelled, and where the attempt of it lies that was ended, if there was one."""
+
+    job_id: UUID
+    state: JobState
+    state_version: int
+    mode: Mode | None
+    queue_job_id: UUID | None
+
+
+def _cancelled_job(**row: Any) -> CancelledJob:
+    mode = None if row["mode"] is None else Mode(row["mode"])
+    return CancelledJob(**row | {"state": JobState(row["state"]), "mode": mode})
+
+
+async def end_cancelled(
+    conn: AsyncConnection[TupleRow], *, at: datetime, force_before: datetime, limit: int
+) -> list[CancelledJob]:
+    """End the attempts of jobs to be cancelled: those that wait, and those asked before `force_before`."""
+    async with conn.cursor(row_factory=kwargs_row(_cancelled_job)) as cursor:
+        await cursor.execute(_CANCELLED, {"at": at, "force_before": force_before, "limit": limit})
         return await cursor.fetchall()

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterable
 from uuid import UUID
 
 from relayer.jobs import repository
-from relayer.jobs.service import KEY_LIFETIME
+from relayer.jobs.submission import KEY_LIFETIME
 from relayer.model.clock import Clock
 from relayer.model.errors import IdempotencyKeyReusedError
 from relayer.store.blobs import BlobStore, StoredBlob

@@ -6,8 +6,8 @@
      "file_bytes": n}}
 
 in a working folder that holds the blobs as `blobs/<64 hex digits>`, and writes JSON lines to the descriptor: any number
-of `{"progress": {…}}`, then one of `{"media_type": str}` (the output lies in `output`), `{"code", "message",
-"retryable", "rejected"}`.
+of `{"progress": {…}}`, then one of `{"media_type": str}` (the output lies in `output`), `{"cancelled": true}`,
+`{"code", "message", "retryable", "retry_after_s", "rejected"}`. A file `cancelled` in the folder asks it to stop.
 """
 
 import asyncio
@@ -20,10 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from relayer.jobs.failure import Failure
-from relayer.jobs.handlers.base import JobFailedError
+from relayer.jobs.handlers.base import JobCancelledError, JobFailedError
 from relayer.jobs.handlers.registry import load_handler
 from relayer.jobs.tied import die_with
 from relayer.store.blobs import CHUNK_BYTES
+
+CANCELLED = "cancelled"
 
 
 class ChildContext:
@@ -52,8 +54,13 @@ class ChildContext:
         answer(self._result_fd, {"progress": progress})
 
     def is_cancelled(self) -> bool:
-        """Never: a process whose lease is lost is killed."""
-        return False
+        """Whether the attempt should come to an end; after a time of grace its process is killed."""
+        return (self._scratch / CANCELLED).exists()
+
+    def check_cancelled(self) -> None:
+        """Raise where the attempt should come to an end."""
+        if self.is_cancelled():
+            raise JobCancelledError
 
 
 def answer(result_fd: int, line: dict[str, Any]) -> None:
@@ -71,8 +78,12 @@ async def _run(request: dict[str, Any], result_fd: int) -> dict[str, Any]:
         with (scratch / "output").open("wb") as file:
             async for chunk in output.chunks:
                 await asyncio.to_thread(file.write, chunk)
+    except JobCancelledError:
+        return {"cancelled": True}
     except Exception as error:  # noqa: BLE001 - whatever a handler raises is how its job ended
-        return vars(Failure.of(error))
+        failure = vars(Failure.of(error)).copy()
+        wait = failure.pop("retry_after")
+        return failure | {"retry_after_s": wait and wait.total_seconds()}
     return {"media_type": output.media_type}
 
 

@@ -1,16 +1,21 @@
-"""Chooses whose turn it is, and hands attempts to the queue: row before effect.
+"""Hands attempts to the queue, fairly over tenants: row before effect.
 
 PostgreSQL owns the work. The rows of a pass are committed before anything is pushed, so whatever Redis loses is
 found as an attempt that is neither in the queue nor opened, and pushed again under a new id.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from relayer.jobs import attempt_repository as attempts
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from relayer.jobs import dispatch_repository as repository
+from relayer.jobs.dispatch_repository import Look
+from relayer.jobs.fair import Turn, Waiting, deal, share
 from relayer.jobs.handlers.base import Mode
-from relayer.jobs.handlers.registry import Handlers, kinds_of
+from relayer.jobs.handlers.registry import Handlers
 from relayer.jobs.queue import JobQueue, Parcel
 from relayer.jobs.records import NewAttempt
 from relayer.model.clock import Clock
@@ -20,8 +25,13 @@ from relayer.store import leases
 from relayer.store.database import Database
 
 LEASE = "dispatcher"
-# How often jobs are looked for that nothing installed can run; a full look at all that wait.
-_LOOK_FOR_UNKNOWN_KINDS = timedelta(minutes=1)
+# How long an empty queue rests before it is looked at again: a moment at first, for a submission that commits late.
+_SHORT_REST = timedelta(seconds=1)
+_LONG_REST = timedelta(seconds=30)
+# How often a pass looks for pushes that were lost, and notes why queues are held.
+_SECOND = timedelta(seconds=1)
+# How often it looks over all queues, for jobs that no row of `active_queues` tells of and for kinds that nothing runs.
+_MINUTE = timedelta(minutes=1)
 
 
 class Dispatcher:
@@ -32,12 +42,13 @@ class Dispatcher:
     ) -> None:
         self._db = db
         self._queue = queue
-        self._handlers = handlers
         self._settings = settings
         self._clock = clock
+        self._modes = {kind: handler.mode for kind, handler in handlers.items()}
         self._windows = {Mode.INLINE: settings.inline_window, Mode.ISOLATED: settings.isolated_window}
         self._parcel_sizes = {Mode.INLINE: settings.inline_chunk, Mode.ISOLATED: 1}
-        self._next_look: datetime | None = None
+        self._kind_caps: dict[str, int] = {}
+        self._next: dict[timedelta, datetime] = {}
 
     async def run_pass(self, epoch: int) -> int:
         """Push again what the queue lost, then fill each queue's window; give how many attempts were pushed.
@@ -48,68 +59,126 @@ class Dispatcher:
 
         """
         pushed = 0
+        if self._is_time(_MINUTE):
+            await self._sweep(epoch)
+        if self._is_time(_SECOND):
+            await self._note_holds(epoch)
+            pushed += await self._push_again(epoch)
+        return pushed + await self._fill(epoch)
+
+    async def _fill(self, epoch: int) -> int:
+        at = self._clock()
+        parcels: dict[Mode, list[Parcel]] = {}
+        async with self._db.transaction() as conn:
+            await leases.require(conn, LEASE, epoch)
+            rings = await repository.ring(conn, self._modes, at)
+            if not any(rings.values()):
+                return 0
+            live = await repository.live(conn)
+            kind_room = {
+                kind: max(0, cap - live.by_kind.get(kind, 0)) for kind, cap in self._kind_caps.items()
+            }
+            for mode, ring in rings.items():
+                room = self._windows[mode] - live.queued[mode]
+                if ring and room > 0:
+                    chosen = await self._choose(
+                        conn, mode, ring[:room], room=room, kind_room=kind_room, at=at
+                    )
+                    parcels[mode] = await self._write(conn, mode, chosen, at)
+        for mode, those in parcels.items():
+            await self._queue.push(mode, those)
+        return sum(len(parcel.attempts) for those in parcels.values() for parcel in those)
+
+    async def _choose(
+        self,
+        conn: AsyncConnection[TupleRow],
+        mode: Mode,
+        ring: Sequence[Turn],
+        *,
+        room: int,
+        kind_room: Mapping[str, int],
+        at: datetime,
+    ) -> list[Waiting]:
+        kinds = [kind for kind, its in self._modes.items() if its is mode and kind_room.get(kind) != 0]
+        quotas = dict(zip((turn.tenant_id for turn in ring), share(ring, room), strict=True))
+        waiting, looks = await repository.waiting(conn, quotas, kinds, at)
+        dealt = deal(ring, waiting, room, kind_room)
+        left = {one.job_id for one in waiting} - {one.job_id for one in dealt.chosen}
+        drained = list(_drained(looks, [one for one in waiting if one.job_id in left]))
+        async with conn.pipeline():
+            if drained:
+                await repository.rest_queues(conn, drained, at, short=_SHORT_REST, long=_LONG_REST)
+            if dealt.deficits:
+                await repository.move_turns(conn, mode, dealt.moved, dealt.deficits)
+        return dealt.chosen
+
+    async def _write(
+        self, conn: AsyncConnection[TupleRow], mode: Mode, chosen: Sequence[Waiting], at: datetime
+    ) -> list[Parcel]:
+        """Write the attempts down; give how they are to be pushed."""
+        jobs = {new_id(): one for one in chosen}
+        parcels = list(self._parcels(mode, list(jobs)))
+        if parcels:
+            new = [
+                NewAttempt(id_, one.job_id, one.tenant_id, one.kind, one.priority, mode, parcel.queue_job_id)
+                for parcel in parcels
+                for id_ in parcel.attempts
+                for one in [jobs[id_]]
+            ]
+            await repository.insert_attempts(conn, new, at)
+        return parcels
+
+    async def _push_again(self, epoch: int) -> int:
+        at = self._clock()
+        async with self._db.transaction() as conn:
+            overdue = await repository.overdue(conn, at - self._settings.push_again_after)
+        pushed = 0
         for mode in Mode:
-            pushed += await self._push_again(mode, epoch)
-            pushed += await self._fill(mode, epoch)
-        await self._mark_unknown_kinds(epoch)
+            late = [one for one in overdue if one.mode == mode]
+            if not late:
+                continue
+            waiting = await self._queue.waiting(mode)
+            parcels = list(self._parcels(mode, [one.id for one in late if one.queue_job_id not in waiting]))
+            if not parcels:
+                continue
+            addresses = [(attempt, parcel.queue_job_id) for parcel in parcels for attempt in parcel.attempts]
+            async with self._db.transaction() as conn:
+                await leases.require(conn, LEASE, epoch)
+                await repository.readdress(conn, addresses, at)
+            await self._queue.push(mode, parcels)
+            pushed += len(addresses)
         return pushed
 
-    async def _fill(self, mode: Mode, epoch: int) -> int:
-        kinds = kinds_of(self._handlers, mode)
-        at = self._clock()
+    async def _sweep(self, epoch: int) -> None:
         async with self._db.transaction() as conn:
             await leases.require(conn, LEASE, epoch)
-            room = self._windows[mode] - await attempts.count_queued(conn, mode)
-            if room <= 0 or not kinds:
-                return 0
-            chosen = await attempts.next_jobs(
-                conn, mode=mode, kinds=kinds, room=room, cap=self._settings.tenant_cap, at=at
-            )
-            if not chosen:
-                return 0
-            tenants = dict(chosen)
-            jobs = {new_id(): job_id for job_id, _ in chosen}
-            parcels = list(self._parcels(mode, list(jobs)))
-            await attempts.insert_attempts(
-                conn,
-                [
-                    NewAttempt(attempt, jobs[attempt], tenants[jobs[attempt]], mode, parcel.queue_job_id)
-                    for parcel in parcels
-                    for attempt in parcel.attempts
-                ],
-                at,
-            )
-        await self._queue.push(mode, parcels)
-        return len(chosen)
+            await repository.find_queues(conn)
+            await repository.mark_unknown_kinds(conn, self._modes)
 
-    async def _push_again(self, mode: Mode, epoch: int) -> int:
-        at = self._clock()
-        async with self._db.transaction() as conn:
-            overdue = await attempts.overdue(conn, mode, at - self._settings.push_again_after)
-        if not overdue:
-            return 0
-        waiting = await self._queue.waiting(mode)
-        missing = [attempt for attempt, queue_job in overdue if queue_job not in waiting]
-        parcels = list(self._parcels(mode, missing))
-        if not parcels:
-            return 0
+    async def _note_holds(self, epoch: int) -> None:
         async with self._db.transaction() as conn:
             await leases.require(conn, LEASE, epoch)
-            addresses = [(attempt, parcel.queue_job_id) for parcel in parcels for attempt in parcel.attempts]
-            await attempts.readdress(conn, addresses, at)
-        await self._queue.push(mode, parcels)
-        return len(missing)
+            self._kind_caps = await repository.kind_caps(conn)
+            await repository.note_holds(conn, self._modes)
+            await repository.forget_idle(conn, self._clock())
 
-    async def _mark_unknown_kinds(self, epoch: int) -> None:
+    def _is_time(self, every: timedelta) -> bool:
+        """Whether something that is done at intervals is due; counts as done from now on."""
         at = self._clock()
-        if self._next_look is not None and at < self._next_look:
-            return
-        async with self._db.transaction() as conn:
-            await leases.require(conn, LEASE, epoch)
-            await attempts.mark_unknown_kinds(conn, sorted(self._handlers))
-        self._next_look = at + _LOOK_FOR_UNKNOWN_KINDS
+        if at < self._next.get(every, at):
+            return False
+        self._next[every] = at + every
+        return True
 
     def _parcels(self, mode: Mode, ids: Sequence[UUID]) -> Iterator[Parcel]:
         size = self._parcel_sizes[mode]
         for start in range(0, len(ids), size):
             yield Parcel(new_id(), tuple(ids[start : start + size]))
+
+
+def _drained(looks: Sequence[Look], left: Sequence[Waiting]) -> Iterator[Look]:
+    """Give the queues that had no more than was taken."""
+    still = {(one.tenant_id, one.kind, one.priority) for one in left}
+    for look in looks:
+        if look.found < look.quota and (look.tenant_id, look.kind, look.priority) not in still:
+            yield look

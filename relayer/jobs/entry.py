@@ -2,7 +2,9 @@
 
 import atexit
 import os
+import signal
 import socket
+import threading
 from dataclasses import dataclass
 from functools import cache
 from uuid import UUID
@@ -26,16 +28,31 @@ def run_inline(attempt_ids: list[str]) -> None:
     parts.runner.run(worker.run([UUID(one) for one in attempt_ids]))
 
 
+def warm_up() -> None:
+    """Open what inline attempts need, so that the first one need not wait for it."""
+    _inline_worker()
+
+
+def drain_inline() -> None:
+    """Hand back what still runs in this process when its time of grace is over. May be called by a signal handler."""
+    _, parts = _inline_worker()
+    parts.drain_later()
+
+
 def run_isolated(attempt_ids: list[str]) -> None:
-    """Run attempts of isolated handlers, each in a child of this process, a work-horse that ends with it."""
-    die_with(os.getppid())
+    """Run attempts of isolated handlers, each in a child of this process, a work-horse that ends with it.
+
+    SIGTERM starts the time of grace, after which what still runs is handed back.
+    """
     parts = _parts()
+    signal.signal(signal.SIGTERM, lambda *_: parts.drain_later())
+    die_with(os.getppid())
     worker = IsolatedWorker(
         parts.execution,
         parts.keeper,
         parts.blobs,
         max_bytes=parts.max_bytes,
-        run_limit=parts.settings.run_limit,
+        memory_bytes=parts.settings.memory_bytes,
     )
     for one in attempt_ids:
         parts.runner.run(worker.run(UUID(one)))
@@ -51,6 +68,12 @@ class _Parts:
     keeper: LeaseKeeper
     blobs: LocalBlobStore
     max_bytes: int
+
+    def drain_later(self) -> None:
+        """Hand back what still runs when the time of grace is over."""
+        timer = threading.Timer(self.settings.drain_grace.total_seconds(), self.keeper.drain)
+        timer.daemon = True
+        timer.start()
 
     def close(self) -> None:
         """End the thread, the connections and the loop."""
@@ -70,7 +93,7 @@ def _parts() -> _Parts:
         runner,
         db,
         Execution(db, name, settings.lease, utc_now),
-        LeaseKeeper(database, settings.lease, settings.renew_every),
+        LeaseKeeper(database, settings),
         LocalBlobStore(blobs.folder),
         blobs.max_bytes,
     )
@@ -87,7 +110,6 @@ def _inline_worker() -> tuple[InlineWorker, _Parts]:
         installed_handlers(),
         parts.blobs,
         max_bytes=parts.max_bytes,
-        run_limit=parts.settings.run_limit,
     )
     return worker, parts
 

@@ -1,10 +1,11 @@
-"""Errors of submission."""
+"""What may be wrong with what a tenant asks of jobs."""
 
+from relayer.jobs.records import Job
 from relayer.model.errors import JobsealError
 
 
 class InvalidInputError(JobsealError):
-    """The input does not fit the handler's model.
+    """The input does not fit the handler's model, or an option its kind.
 
     `errors` holds (JSON pointer into the request, stable code, sentence) for every flaw.
     """
@@ -13,3 +14,31 @@ class InvalidInputError(JobsealError):
         pointer, _, detail = errors[0]
         super().__init__(f"{pointer}: {detail}")
         self.errors = errors
+
+
+class WaitingCapError(JobsealError):
+    """The tenant has as many waiting jobs as it may have; nothing was accepted of this one."""
+
+    def __init__(self, cap: int) -> None:
+        super().__init__(
+            f"{cap} jobs are waiting, as many as this tenant may have; submit it when some have run"
+        )
+        self.cap = cap
+
+
+class JobEndedError(JobsealError):
+    """The job has come to an end already, so that it cannot be cancelled."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(f"the job is {job.state}; only a job that waits or runs can be cancelled")
+        self.job = job
+
+
+class JobNotEndedError(JobsealError):
+    """The job still waits or runs, so that it cannot be run again."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(
+            f"the job is {job.state}; it can be run again when it has come to an end, or cancel it first"
+        )
+        self.job = job

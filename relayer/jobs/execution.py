@@ -9,24 +9,23 @@ from typing import Any
 from uuid import UUID
 
 from relayer.jobs import attempt_repository as attempts
-from relayer.jobs.failure import Failure
+from relayer.jobs.failure import Failure, Stop
 from relayer.jobs.records import OpenAttempt
 from relayer.jobs.transition import Change, JobOutput, transition
 from relayer.model.clock import Clock
 from relayer.model.lifecycle import JobState
 from relayer.store.database import Database
 
-_FIRST_BACKOFF = timedelta(seconds=2)
-_LONGEST_BACKOFF = timedelta(minutes=5)
+Outcome = JobOutput | Failure | Stop
 _random = SystemRandom()
 
 
 @dataclass(frozen=True)
 class Result:
-    """How an attempt ended: with the output it put into the blob store, or with a failure."""
+    """How an attempt ended: with the output it put into the blob store, with a failure, or stopped."""
 
     attempt: OpenAttempt
-    outcome: JobOutput | Failure
+    outcome: Outcome
     log_tail: str | None = None
 
 
@@ -44,26 +43,11 @@ class Execution:
         at = self._clock()
         async with self._db.transaction() as conn:
             opened = await attempts.open_attempts(conn, ids, self._worker, self._lease, at)
-            moved = await transition(
-                conn,
-                [
-                    Change(
-                        one.job_id,
-                        one.job_version,
-                        JobState.CREATED,
-                        JobState.PROCESSING,
-                        actor="worker",
-                        details={"attempt": one.number},
-                    )
-                    for one in opened
-                ],
-                at,
-            )
+            moved = await transition(conn, [_start(one) for one in opened], at)
             stopped = [one for one in opened if one.job_id not in moved]
             if stopped:
-                error = {"code": "job_moved_on", "message": "the job was stopped before this attempt began"}
                 await attempts.finish_attempts(
-                    conn, [_finish(one, "failed", error, None) for one in stopped], at
+                    conn, [_finish(one, "cancelled", None, None) for one in stopped], at
                 )
         return [one for one in opened if one.job_id in moved]
 
@@ -89,10 +73,24 @@ class Execution:
         return ours
 
 
+def _start(attempt: OpenAttempt) -> Change:
+    return Change(
+        attempt.job_id,
+        attempt.job_version,
+        JobState.CREATED,
+        JobState.PROCESSING,
+        actor="worker",
+        details={"attempt": attempt.number},
+    )
+
+
 def _finish_of(result: Result) -> attempts.Finish:
-    if isinstance(result.outcome, JobOutput):
-        return _finish(result.attempt, "succeeded", None, result.log_tail)
-    return _finish(result.attempt, "failed", _error(result.attempt, result.outcome), result.log_tail)
+    attempt, outcome = result.attempt, result.outcome
+    if isinstance(outcome, JobOutput):
+        return _finish(attempt, "succeeded", None, result.log_tail)
+    if isinstance(outcome, Failure):
+        return _finish(attempt, "failed", _error(attempt, outcome), result.log_tail)
+    return _finish(attempt, "returned" if outcome is Stop.DRAINED else "cancelled", None, result.log_tail)
 
 
 def _finish(
@@ -104,8 +102,8 @@ def _finish(
 
 def _error(attempt: OpenAttempt, failure: Failure) -> dict[str, Any]:
     return {
-        "code": failure.code,
         # The database keeps no NUL in its texts.
+        "code": failure.code.replace("\0", "\N{REPLACEMENT CHARACTER}"),
         "message": failure.message.replace("\0", "\N{REPLACEMENT CHARACTER}"),
         "retryable": failure.retryable,
         "attempt": attempt.number,
@@ -113,34 +111,50 @@ def _error(attempt: OpenAttempt, failure: Failure) -> dict[str, Any]:
 
 
 def _change(result: Result, at: datetime) -> Change:
-    attempt, outcome = result.attempt, result.outcome
-    target, output, error, reason, run_at = JobState.COMPLETED, None, None, None, None
+    outcome = result.outcome
     if isinstance(outcome, JobOutput):
-        output = outcome
-    else:
-        error, reason = _error(attempt, outcome), outcome.code
-        failures = attempt.failures + 1
-        if outcome.rejected:
-            target = JobState.REJECTED
-        elif outcome.retryable and failures < attempt.max_attempts:
-            target, reason, run_at = JobState.CREATED, "retry", at + _backoff(failures)
-        else:
-            target = JobState.FAILED
+        return _step(result.attempt, JobState.COMPLETED, output=outcome)
+    if isinstance(outcome, Failure):
+        return _after_failure(result.attempt, outcome, at)
+    if outcome is Stop.CANCELLED:
+        return _step(result.attempt, JobState.CANCELLED, reason="cancel_requested")
+    return _step(result.attempt, JobState.CREATED, reason="worker_stopped", run_at=at)
+
+
+def _after_failure(attempt: OpenAttempt, failure: Failure, at: datetime) -> Change:
+    error = _error(attempt, failure)
+    failures = attempt.failures + 1
+    if failure.rejected:
+        return _step(attempt, JobState.REJECTED, reason=failure.code, error=error)
+    is_tried_again = (
+        failure.retryable
+        and (attempt.retry_codes is None or failure.code in attempt.retry_codes)
+        and failures < attempt.max_attempts
+    )
+    if not is_tried_again:
+        return _step(attempt, JobState.FAILED, reason=failure.code, error=error)
+    wait = _backoff(attempt, failures) if failure.retry_after is None else failure.retry_after
+    return _step(attempt, JobState.CREATED, reason="retry", error=error, run_at=at + wait)
+
+
+def _step(attempt: OpenAttempt, target: JobState, **rest: Any) -> Change:
+    details = {"attempt": attempt.number}
+    if rest.get("error") is not None:
+        details["error"] = rest["error"]
     return Change(
         attempt.job_id,
         attempt.job_version + 1,
         JobState.PROCESSING,
         target,
         actor="worker",
-        reason=reason,
-        details={"attempt": attempt.number},
-        output=output,
-        error=error,
-        run_at=run_at,
+        details=details,
+        **rest,
     )
 
 
-def _backoff(failures: int) -> timedelta:
-    """Full jitter: anything from 2 s up to a bound that doubles with every failure, 5 min at most."""
-    bound = min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2**failures)
-    return timedelta(seconds=_random.uniform(_FIRST_BACKOFF.total_seconds(), bound.total_seconds()))
+def _backoff(attempt: OpenAttempt, failures: int) -> timedelta:
+    """Full jitter: anything from the first backoff up to a bound that doubles with every failure."""
+    doublings = min(failures, 40)
+    bound = max(attempt.first_backoff, min(attempt.longest_backoff, attempt.first_backoff * 2**doublings))
+    seconds = _random.uniform(attempt.first_backoff.total_seconds(), bound.total_seconds())
+    return timedelta(seconds=seconds)

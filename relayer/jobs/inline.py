@@ -2,14 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Collection
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from relayer.jobs.blob_references import find_references, parse_reference
-from relayer.jobs.execution import Execution, Result
-from relayer.jobs.failure import Failure
-from relayer.jobs.handlers.base import JobFailedError
+from relayer.jobs.execution import Execution, Outcome, Result
+from relayer.jobs.failure import Failure, Stop
+from relayer.jobs.handlers.base import JobCancelledError, JobFailedError
 from relayer.jobs.handlers.registry import Handlers
 from relayer.jobs.lease_keeper import Hold, LeaseKeeper
 from relayer.jobs.records import OpenAttempt
@@ -40,8 +39,13 @@ class InlineContext:
         self._hold.progress = progress
 
     def is_cancelled(self) -> bool:
-        """Whether the lease is lost."""
-        return self._hold.lost.is_set()
+        """Whether the attempt should come to an end."""
+        return self._hold.stop is not None
+
+    def check_cancelled(self) -> None:
+        """Raise where the attempt should come to an end."""
+        if self._hold.stop is not None:
+            raise JobCancelledError
 
 
 class InlineWorker:
@@ -55,14 +59,12 @@ class InlineWorker:
         blobs: BlobStore,
         *,
         max_bytes: int,
-        run_limit: timedelta,
     ) -> None:
         self._execution = execution
         self._keeper = keeper
         self._handlers = handlers
         self._blobs = blobs
         self._max_bytes = max_bytes
-        self._run_limit = run_limit
 
     async def run(self, ids: Collection[UUID]) -> None:
         """Open attempts, run them side by side, and finish them.
@@ -91,24 +93,32 @@ class InlineWorker:
         """Run one attempt; None where its lease was lost, so that nothing of it may be written."""
         hold = self._keeper.hold(attempt)
         try:
-            return Result(attempt, await self._outcome(attempt, hold))
-        except asyncio.CancelledError:
-            if hold.lost.is_set():
-                return None
-            raise
+            outcome = await self._outcome(attempt, hold)
+        except (asyncio.CancelledError, JobCancelledError) as error:
+            if hold.stop is None:
+                if isinstance(error, asyncio.CancelledError):
+                    raise
+                outcome = Failure(
+                    "handler_error", "the handler stopped although nobody asked", retryable=True
+                )
+            else:
+                outcome = hold.stop
+        return None if outcome is Stop.LOST else Result(attempt, outcome)
 
-    async def _outcome(self, attempt: OpenAttempt, hold: Hold) -> JobOutput | Failure:
+    async def _outcome(self, attempt: OpenAttempt, hold: Hold) -> Outcome:
         try:
-            async with asyncio.timeout(self._run_limit.total_seconds()):
+            async with asyncio.timeout(attempt.run_limit.total_seconds()):
                 handler = self._handlers[attempt.kind]
                 job_input = parse_json(attempt.input.encode())
                 context = InlineContext(job_input, hold, self._blobs)
                 output = await handler.run(handler.input_model.model_validate_json(attempt.input), context)
                 stored = await self._blobs.put(output.chunks, self._max_bytes)
         except TimeoutError:
-            return Failure("run_limit", f"the job ran longer than {self._run_limit}", retryable=False)
+            return Failure.of_time(attempt.run_limit)
         except BlobTooLargeError as error:
             return Failure("output_too_large", str(error), retryable=False)
+        except JobCancelledError:
+            raise
         except Exception as error:  # noqa: BLE001 - whatever a handler raises is how its job ended
             return Failure.of(error)
         return JobOutput(stored.hash, stored.size, output.media_type)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import math
 import os
 import signal
 import sys
@@ -14,15 +15,15 @@ from typing import Any
 from uuid import UUID
 
 from relayer.jobs.blob_references import find_references, parse_reference
-from relayer.jobs.execution import Execution, Result
-from relayer.jobs.failure import Failure
+from relayer.jobs.child import CANCELLED
+from relayer.jobs.execution import Execution, Outcome, Result
+from relayer.jobs.failure import Failure, Stop
 from relayer.jobs.lease_keeper import Hold, LeaseKeeper
 from relayer.jobs.records import OpenAttempt
 from relayer.jobs.transition import JobOutput
 from relayer.seal.commitment import parse_json
 from relayer.store.blobs import CHUNK_BYTES, BlobStore, BlobTooLargeError
 
-_MEMORY_BYTES = 4 << 30
 _LOG_TAIL_BYTES = 4096
 _LONGEST_LINE_BYTES = 1 << 20
 # All that a child sees of the platform's environment.
@@ -39,43 +40,49 @@ class IsolatedWorker:
         blobs: BlobStore,
         *,
         max_bytes: int,
-        run_limit: timedelta,
+        memory_bytes: int,
     ) -> None:
         self._execution = execution
         self._keeper = keeper
         self._blobs = blobs
         self._max_bytes = max_bytes
-        self._run_limit = run_limit
+        self._memory_bytes = memory_bytes
 
     async def run(self, attempt_id: UUID) -> None:
         """Open an attempt, run it in a child process, and finish it; nothing where it is not ours."""
         for attempt in await self._execution.open([attempt_id]):
             hold = self._keeper.hold(attempt)
             try:
-                await self._execution.finish([await self._result(attempt, hold)])
-            except asyncio.CancelledError:
-                if not hold.lost.is_set():
-                    raise
+                result = await self._result(attempt, hold)
+                if result.outcome is not Stop.LOST:
+                    await self._execution.finish([result])
             finally:
                 self._keeper.release(attempt)
 
     async def _result(self, attempt: OpenAttempt, hold: Hold) -> Result:
         with tempfile.TemporaryDirectory(prefix="jobseal-attempt-", ignore_cleanup_errors=True) as folder:
             scratch = Path(folder)
+            # A file tells the child: a handler may look at it as often as it likes.
+            hold.on_stop = (scratch / CANCELLED).touch
+            outcome: Outcome
             try:
-                async with asyncio.timeout(self._run_limit.total_seconds()):
-                    outcome = await self._outcome(attempt, hold, scratch)
+                async with asyncio.timeout(attempt.run_limit.total_seconds()):
+                    outcome = await self._outcome(attempt, scratch, hold)
             except TimeoutError:
-                outcome = Failure("run_limit", f"the job ran longer than {self._run_limit}", retryable=False)
+                outcome = Failure.of_time(attempt.run_limit)
             except BlobTooLargeError as error:
                 outcome = Failure("output_too_large", str(error), retryable=False)
             except OSError as error:
                 outcome = Failure(
                     "worker_error", f"the worker cannot run it: {error.strerror}", retryable=True
                 )
+            except asyncio.CancelledError:
+                if hold.stop is None:
+                    raise
+                outcome = hold.stop
             return Result(attempt, outcome, _log_tail(scratch / "log"))
 
-    async def _outcome(self, attempt: OpenAttempt, hold: Hold, scratch: Path) -> JobOutput | Failure:
+    async def _outcome(self, attempt: OpenAttempt, scratch: Path, hold: Hold) -> Outcome:
         references = sorted(
             {reference for _, reference in find_references(parse_json(attempt.input.encode()))}
         )
@@ -86,16 +93,21 @@ class IsolatedWorker:
             "input": attempt.input,
             "blobs": references,
             "limits": {
-                "cpu_s": max(1, round(self._run_limit.total_seconds())),
-                "memory_bytes": _MEMORY_BYTES,
+                "cpu_s": max(1, math.ceil(attempt.run_limit.total_seconds())),
+                "memory_bytes": self._memory_bytes,
                 "file_bytes": self._max_bytes,
             },
         }
         answer, status = await _converse(request, hold, scratch)
         if answer is None:
             return Failure("handler_crashed", f"the handler's process {_ended(status)}", retryable=True)
+        if answer.get("cancelled"):
+            return hold.stop or Failure(
+                "handler_error", "the handler stopped although nobody asked", retryable=True
+            )
         if "code" in answer:
-            return Failure(**answer)
+            wait = answer.pop("retry_after_s")
+            return Failure(**answer, retry_after=None if wait is None else timedelta(seconds=wait))
         stored = await self._blobs.put(_read(scratch / "output"), self._max_bytes)
         return JobOutput(stored.hash, stored.size, answer["media_type"])
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -12,32 +13,39 @@ from dataclasses import dataclass, field
 import psycopg
 
 from relayer.jobs.handlers.base import Mode
+from relayer.jobs.presence import Presence
 from relayer.jobs.queue import JobQueue
+from relayer.model.clock import utc_now
 from relayer.model.errors import UnavailableError
-from relayer.settings import DatabaseSettings, RedisSettings
+from relayer.settings import DatabaseSettings, RedisSettings, WorkerSettings
 from relayer.store.database import server_address
 
 _TICK_S = 0.2
 _NOT_READY_WAIT_S = 1.0
 _RESTART_WAIT_S = 1.0
-_STOP_WAIT_S = 10.0
+# How long handing back may take after the time of grace.
+_HAND_BACK_S = 5.0
 
 
-def run_pool(inline: int, isolated: int) -> None:
-    """Keep that many workers of each mode running until SIGTERM or SIGINT.
+def run_pool(settings: WorkerSettings) -> None:
+    """Keep the workers of each mode running until SIGTERM or SIGINT.
 
     Where PostgreSQL or Redis does not answer, it says so once and goes on when they return. Asked to stop, the
-    workers may finish the work at hand for 10 s; what is left then is found by the reaper.
+    workers take no more work, finish what they can within the time of grace, and hand the rest back.
     """
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    slots = [_Slot(Mode.INLINE) for _ in range(inline)] + [_Slot(Mode.ISOLATED) for _ in range(isolated)]
-    readiness = _Readiness(DatabaseSettings(), RedisSettings())
+    processes = {Mode.INLINE: settings.inline, Mode.ISOLATED: settings.isolated}
+    slots = [_Slot(mode) for mode, count in processes.items() for _ in range(count)]
+    database = DatabaseSettings()
+    readiness = _Readiness(database, RedisSettings())
+    presence = Presence(database, f"{socket.gethostname()}/{os.getpid()}", processes, utc_now)
     try:
         while not stopping.wait(_TICK_S):
             idle = [slot for slot in slots if slot.is_due()]
             if not idle:
+                presence.announce()
                 continue
             if not readiness.check():
                 stopping.wait(_NOT_READY_WAIT_S)
@@ -45,7 +53,9 @@ def run_pool(inline: int, isolated: int) -> None:
             for slot in idle:
                 slot.start()
     finally:
-        _stop([slot.process for slot in slots if slot.process is not None])
+        presence.withdraw()
+        running = [slot.process for slot in slots if slot.process is not None]
+        _stop(running, settings.drain_grace.total_seconds() + _HAND_BACK_S)
 
 
 @dataclass
@@ -102,10 +112,10 @@ class _Readiness:
         return None
 
 
-def _stop(processes: list[subprocess.Popen[bytes]]) -> None:
+def _stop(processes: list[subprocess.Popen[bytes]], limit_s: float) -> None:
     for process in processes:
         process.terminate()
-    deadline = time.monotonic() + _STOP_WAIT_S
+    deadline = time.monotonic() + limit_s
     for process in processes:
         try:
             process.wait(max(0.0, deadline - time.monotonic()))

@@ -1,6 +1,7 @@
 """The short window of work in Redis, as RQ 3 queues: ids only, as JSON. All of it may vanish at any time."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from uuid import UUID
 from redis import Redis
 from redis.exceptions import RedisError
 from rq import Queue
+from rq.command import send_stop_job_command
+from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.serializers import JSONSerializer
 
 from relayer.jobs.handlers.base import Mode
@@ -65,6 +68,10 @@ class JobQueue:
         """Give the ids of the RQ jobs that wait in a mode's queue."""
         return {UUID(job_id) for job_id in await self._ask(self._queues[mode].get_job_ids)}
 
+    async def stop(self, queue_job_id: UUID) -> None:
+        """Have the worker that runs an RQ job kill its work-horse; nothing where none runs it."""
+        await self._ask(lambda: self._stop(str(queue_job_id)))
+
     async def ping(self) -> None:
         """Raise unless Redis answers."""
         await self._ask(self._redis.ping)
@@ -84,6 +91,10 @@ class JobQueue:
                 for parcel in parcels
             ]
         )
+
+    def _stop(self, job_id: str) -> None:
+        with contextlib.suppress(InvalidJobOperation, NoSuchJobError):
+            send_stop_job_command(self._redis, job_id, serializer=JSONSerializer)
 
     async def _ask(self, question: Callable[[], T]) -> T:
         try:

@@ -1,104 +1,44 @@
-"""The SQL of jobs as tenants see them: submission, reading, blobs."""
+"""The SQL of jobs as tenants see them: reading, cancelling, blobs."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, class_row
-from psycopg.types.json import Jsonb
 
-from relayer.jobs.records import Job, job_row
+from relayer.jobs.records import Attempt, Job, JobEvent, job_row
 from relayer.model.lifecycle import JobState
 from relayer.store.blobs import StoredBlob
 
-_COLUMNS = """
-j.id, j.tenant_id, j.registry_id, j.ticket, j.kind, j.state, j.state_version, j.status_reason, j.input,
-j.input_hash, j.metadata, j.salt, j.max_attempts, j.run_at, j.output_hash, j.output_size, j.output_media_type,
-j.error, j.batch_id, j.rerun_of, j.created_at, j.result_ready_at, j.confirmed_at, j.revoked_at
+COLUMNS = """
+j.id, j.tenant_id, j.registry_id, j.ticket, j.kind, j.priority, j.state, j.state_version, j.input, j.input_hash,
+j.metadata, j.salt, j.max_attempts, j.first_backoff, j.longest_backoff, j.retry_codes, j.queue_limit, j.run_limit,
+j.total_limit, j.run_at, j.output_hash, j.output_size, j.output_media_type, j.error, j.batch_id, j.rerun_of,
+j.created_at, j.cancel_requested_at, j.result_ready_at, j.confirmed_at, j.finished_at, j.revoked_at
 """
-_JOBS = f"""
-SELECT {_COLUMNS}, b.state AS batch_state, b.root AS batch_root, b.transaction_hash, b.block_number
-FROM jobs j LEFT JOIN batches b ON b.id = j.batch_id
+
+# Why a job waits is partly known by its queue only, and partly by the time.
+JOBS = f"""
+SELECT {COLUMNS}, CASE
+    WHEN j.state <> 'created' OR j.status_reason = 'unknown_kind' THEN j.status_reason
+    WHEN j.run_at > now() THEN CASE j.status_reason WHEN 'queued' THEN 'scheduled' ELSE j.status_reason END
+    ELSE coalesce((SELECT q.held_by FROM active_queues q WHERE q.tenant_id = j.tenant_id AND q.kind = j.kind
+                                                           AND q.priority = j.priority), j.status_reason)
+    END AS status_reason,
+    coalesce(a.number, 0) AS attempt, a.progress,
+    b.state AS batch_state, b.root AS batch_root, b.transaction_hash, b.block_number
+FROM jobs j
+LEFT JOIN LATERAL (SELECT number, progress FROM attempts WHERE job_id = j.id AND started_at IS NOT NULL
+                   ORDER BY number DESC LIMIT 1) a ON true
+LEFT JOIN batches b ON b.id = j.batch_id
 """  # noqa: S608  # constants only
-
-# One statement, so that of identical requests in flight exactly one makes a job and takes a ticket. A key
-# whose time is over counts as new.
-_SUBMIT = f"""
-WITH claimed AS (
-    INSERT INTO idempotency_keys AS k (tenant_id, route, key, fingerprint, job_id, created_at, expires_at)
-    SELECT %(tenant)s, %(route)s, %(key)s, %(fingerprint)s, %(id)s, %(at)s, %(key_expires_at)s
-    WHERE %(key)s::text IS NOT NULL
-    ON CONFLICT (tenant_id, route, key) DO UPDATE SET
-        fingerprint = excluded.fingerprint, job_id = excluded.job_id,
-        created_at = excluded.created_at, expires_at = excluded.expires_at
-    WHERE k.expires_at <= excluded.created_at
-    RETURNING 1
-), j AS (
-    INSERT INTO jobs (id, tenant_id, registry_id, ticket, kind, state, status_reason, input, input_hash,
-                      metadata, salt, max_attempts, run_at, created_at)
-    SELECT %(id)s, %(tenant)s, %(registry)s, next_ticket(%(registry)s::smallint, 0::smallint), %(kind)s,
-           'created', 'queued', %(input)s, %(input_hash)s, %(metadata)s, %(salt)s, %(max_attempts)s, %(at)s, %(at)s
-    WHERE %(key)s::text IS NULL OR EXISTS (SELECT FROM claimed)
-    RETURNING *
-), event AS (
-    INSERT INTO job_events (job_id, seq, tenant_id, to_state, actor, reason, occurred_at)
-    SELECT id, state_version, tenant_id, state, 'api', status_reason, created_at FROM j
-)
-SELECT {_COLUMNS} FROM j
-"""  # noqa: S608  # constants only
-
-
-@dataclass(frozen=True)
-class NewJob:
-    """A job about to be made; `fingerprint` and `key_expires_at` count only with a `key`."""
-
-    id: UUID
-    tenant: UUID
-    registry: int
-    kind: str
-    input: str
-    input_hash: bytes
-    metadata: dict[str, object]
-    salt: bytes
-    max_attempts: int
-    at: datetime
-    route: str
-    key: str | None
-    fingerprint: bytes
-    key_expires_at: datetime
-
-
-@dataclass(frozen=True)
-class UsedKey:
-    """What an idempotency key was used for: the request's fingerprint and the job it made."""
-
-    fingerprint: bytes
-    job_id: UUID | None
-
-
-async def insert_job(conn: AsyncConnection[TupleRow], new: NewJob) -> Job | None:
-    """Make a job with its ticket and first event; None where its idempotency key is taken."""
-    async with conn.cursor(row_factory=job_row) as cursor:
-        await cursor.execute(_SUBMIT, vars(new) | {"metadata": Jsonb(new.metadata)})
-        return await cursor.fetchone()
-
-
-async def used_key(conn: AsyncConnection[TupleRow], tenant: UUID, route: str, key: str) -> UsedKey | None:
-    """Give what a key was used for."""
-    async with conn.cursor(row_factory=class_row(UsedKey)) as cursor:
-        await cursor.execute(
-            "SELECT fingerprint, job_id FROM idempotency_keys WHERE tenant_id = %s AND route = %s AND key = %s",
-            [tenant, route, key],
-        )
-        return await cursor.fetchone()
 
 
 async def job(conn: AsyncConnection[TupleRow], job_id: UUID) -> Job | None:
     """Give a job that the current tenant may see."""
     async with conn.cursor(row_factory=job_row) as cursor:
-        await cursor.execute(_JOBS + "WHERE j.id = %s", [job_id])
+        await cursor.execute(JOBS + "WHERE j.id = %s", [job_id])
         return await cursor.fetchone()
 
 
@@ -114,7 +54,7 @@ async def jobs(
     """Give a tenant's jobs, newest first, from below the id `before`."""
     async with conn.cursor(row_factory=job_row) as cursor:
         await cursor.execute(
-            _JOBS
+            JOBS
             + """WHERE j.tenant_id = %(tenant)s
                    AND (%(state)s::text IS NULL OR j.state = %(state)s)
                    AND (%(kind)s::text IS NULL OR j.kind = %(kind)s)
@@ -127,6 +67,37 @@ async def jobs(
                 "before": before,
                 "limit": limit,
             },
+        )
+        return await cursor.fetchall()
+
+
+async def ask_to_cancel(conn: AsyncConnection[TupleRow], job_id: UUID, at: datetime) -> None:
+    """Write down that a job is to be cancelled, unless it has come to its end or was asked before."""
+    await conn.execute(
+        """UPDATE jobs SET cancel_requested_at = %s
+           WHERE id = %s AND state IN ('created', 'processing') AND cancel_requested_at IS NULL""",
+        [at, job_id],
+    )
+
+
+async def events(conn: AsyncConnection[TupleRow], job_id: UUID, after: int, limit: int) -> list[JobEvent]:
+    """Give a job's history in order, from above the sequence number `after`."""
+    async with conn.cursor(row_factory=class_row(JobEvent)) as cursor:
+        await cursor.execute(
+            """SELECT seq, from_state, to_state, actor, reason, details, occurred_at FROM job_events
+               WHERE job_id = %s AND seq > %s ORDER BY seq LIMIT %s""",
+            [job_id, after, limit],
+        )
+        return await cursor.fetchall()
+
+
+async def attempts(conn: AsyncConnection[TupleRow], job_id: UUID, after: int, limit: int) -> list[Attempt]:
+    """Give a job's attempts in order, from above the number `after`."""
+    async with conn.cursor(row_factory=class_row(Attempt)) as cursor:
+        await cursor.execute(
+            """SELECT id, number, state, mode, dispatched_at, started_at, finished_at, progress, error, log_tail
+               FROM attempts WHERE job_id = %s AND number > %s ORDER BY number LIMIT %s""",
+            [job_id, after, limit],
         )
         return await cursor.fetchall()
 

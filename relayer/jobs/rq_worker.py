@@ -1,6 +1,9 @@
 """One RQ worker process: `python -m relayer.jobs.rq_worker MODE PARENT_PID`."""
 
+import contextlib
 import logging
+import os
+import signal
 import sys
 
 from redis import Redis
@@ -20,12 +23,22 @@ class QuietWorker(Worker):
     def procline(self, message: str) -> None:
         """Leave the process's name as it is."""
 
+    def handle_warm_shutdown_request(self) -> None:
+        """Let the work-horse know that its time of grace begins."""
+        if self.horse_pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.horse_pid, signal.SIGTERM)
+
 
 class QuietSimpleWorker(SimpleWorker):
     """RQ's worker that runs RQ jobs in its own process."""
 
     def procline(self, message: str) -> None:
         """Leave the process's name as it is."""
+
+    def handle_warm_shutdown_request(self) -> None:
+        """Begin the time of grace."""
+        entry.drain_inline()
 
 
 _CLASSES = {Mode.INLINE: QuietSimpleWorker, Mode.ISOLATED: QuietWorker}
@@ -37,8 +50,7 @@ def main(mode: Mode, parent: int) -> None:
     for name in ("rq", "rq.worker", "rq.job", "psycopg.pool"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     if mode is Mode.INLINE:
-        # The first job need not wait for imports.
-        entry.installed_handlers()
+        entry.warm_up()
     connection = Redis.from_url(RedisSettings().url.get_secret_value())
     worker = _CLASSES[mode]([queue_name(mode)], connection=connection, serializer=JSONSerializer)
     worker.work(logging_level="CRITICAL")

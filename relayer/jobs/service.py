@@ -1,28 +1,24 @@
-"""What tenants do with jobs: submit, look, fetch the output."""
+"""What tenants do with jobs: submit, look, cancel, run again, fetch the output."""
 
-import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from functools import reduce
-from typing import Any
 from uuid import UUID
 
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
-from pydantic import ValidationError
 
-from relayer.jobs import repository
-from relayer.jobs.blob_references import find_references, parse_reference
-from relayer.jobs.errors import InvalidInputError
+from relayer.jobs import repository, submission_repository
+from relayer.jobs.blob_references import parse_reference
+from relayer.jobs.errors import JobEndedError, JobNotEndedError, WaitingCapError
 from relayer.jobs.handlers.registry import Handlers
-from relayer.jobs.records import Job
+from relayer.jobs.records import Attempt, Job, JobEvent
+from relayer.jobs.submission import Options, Prepared, Submission, prepare
+from relayer.jobs.waiting_room import WaitingRoom
 from relayer.model.clock import Clock
-from relayer.model.errors import IdempotencyKeyReusedError, UnknownBlobError, UnknownKindError
-from relayer.model.ids import new_id
+from relayer.model.errors import IdempotencyKeyReusedError, JobsealError, UnknownBlobError
 from relayer.model.lifecycle import JobState
-from relayer.seal.commitment import JsonError, canonical_json, input_hash
-from relayer.seal.json_pointer import below
+from relayer.seal.commitment import parse_json
 from relayer.store.blobs import BlobStore
 from relayer.store.database import Database
 from relayer.store.registries import RegistryRow
@@ -30,28 +26,8 @@ from relayer.store.registries import RegistryRow
 RegistryProvider = Callable[[], Awaitable[RegistryRow]]
 
 SUBMIT_ROUTE = "POST /v1/jobs"
-KEY_LIFETIME = timedelta(days=7)
-_MAX_ATTEMPTS = 3
-
-
-@dataclass(frozen=True)
-class Submission:
-    """A request for a job.
-
-    Attributes:
-        kind: which handler runs it.
-        input: the JSON value as the client sent it.
-        metadata: the client's own notes, a JSON object.
-        idempotency_key: the same key with the same fingerprint gives the same job; None: always a new job.
-        fingerprint: 32 bytes that differ for different requests.
-
-    """
-
-    kind: str
-    input: Any
-    metadata: dict[str, Any]
-    idempotency_key: str | None
-    fingerprint: bytes
+RERUN_ROUTE = "POST /v1/jobs/{id}/rerun"
+_UNFINISHED = frozenset({JobState.CREATED, JobState.PROCESSING})
 
 
 @dataclass(frozen=True)
@@ -73,45 +49,107 @@ class JobService:
         self._handlers = handlers
         self._blobs = blobs
         self._clock = clock
+        self._waiting_room = WaitingRoom()
 
     async def submit(self, tenant: UUID, submission: Submission) -> Submitted:
         """Accept a job: its row, ticket, first event and idempotency key in one transaction.
 
         Raises:
             UnknownKindError: no handler is installed for the kind.
-            InvalidInputError: the input does not fit the handler.
+            InvalidInputError: the input or an option does not fit the handler.
             UnknownBlobError: the input names a blob that is not the tenant's.
             IdempotencyKeyReusedError: the key came before with another fingerprint.
+            WaitingCapError: the tenant has as many waiting jobs as it may have.
             UnavailableError: the database is away.
 
         """
-        canonical = self._validated(submission)
-        references = list(find_references(submission.input, "/input"))
+        (outcome,) = await self.submit_many(tenant, [submission])
+        if isinstance(outcome, JobsealError):
+            raise outcome
+        return outcome
+
+    async def submit_many(
+        self, tenant: UUID, submissions: Sequence[Submission], route: str = SUBMIT_ROUTE
+    ) -> list[Submitted | JobsealError]:
+        """Accept each of the jobs as `submit` does, in one transaction; give for each its job or its error.
+
+        Raises:
+            UnavailableError: the database is away; none was accepted.
+
+        """
         registry = await self._registry()
         at = self._clock()
-        new = repository.NewJob(
-            id=new_id(),
-            tenant=tenant,
-            registry=registry.id,
-            kind=submission.kind,
-            input=canonical,
-            input_hash=input_hash(submission.kind, submission.input),
-            metadata=submission.metadata,
-            salt=secrets.token_bytes(32),
-            max_attempts=_MAX_ATTEMPTS,
-            at=at,
-            route=SUBMIT_ROUTE,
-            key=submission.idempotency_key,
-            fingerprint=submission.fingerprint,
-            key_expires_at=at + KEY_LIFETIME,
+        outcomes: dict[int, Submitted | JobsealError] = {}
+        prepared: dict[int, Prepared] = {}
+        for number, submission in enumerate(submissions):
+            try:
+                prepared[number] = prepare(
+                    submission, self._handlers, tenant=tenant, registry=registry.id, route=route, at=at
+                )
+            except JobsealError as error:
+                outcomes[number] = error
+        if prepared:
+            async with self._db.transaction(tenant) as conn:
+                await _refuse_unowned(conn, tenant, prepared, outcomes)
+                await self._refuse_too_many(conn, tenant, prepared, outcomes)
+                await _insert(conn, prepared, outcomes)
+        return [outcomes[number] for number in range(len(submissions))]
+
+    async def rerun(self, tenant: UUID, job_id: UUID, idempotency_key: str | None) -> Submitted | None:
+        """Run a job that has come to an end again, as a new job with a ticket of its own; None where there is none.
+
+        Raises:
+            JobNotEndedError: the job still waits or runs.
+            UnknownKindError, InvalidInputError, UnknownBlobError: its input is not accepted any more.
+            IdempotencyKeyReusedError: the key came before with another job.
+            WaitingCapError: the tenant has as many waiting jobs as it may have.
+            UnavailableError: the database is away.
+
+        """
+        job = await self.get(tenant, job_id)
+        if job is None:
+            return None
+        if job.state in _UNFINISHED:
+            raise JobNotEndedError(job)
+        submission = Submission(
+            kind=job.kind,
+            input=parse_json(job.input.encode()),
+            metadata=job.metadata,
+            idempotency_key=idempotency_key,
+            fingerprint=hashlib.sha256(job_id.bytes).digest(),
+            options=Options(
+                priority=job.priority,
+                max_attempts=job.max_attempts,
+                first_backoff=job.first_backoff,
+                longest_backoff=job.longest_backoff,
+                retry_codes=None if job.retry_codes is None else tuple(job.retry_codes),
+                queue_limit=job.queue_limit,
+                run_limit=job.run_limit,
+                total_limit=job.total_limit,
+            ),
+            rerun_of=job.id,
         )
+        (outcome,) = await self.submit_many(tenant, [submission], RERUN_ROUTE)
+        if isinstance(outcome, JobsealError):
+            raise outcome
+        return outcome
+
+    async def cancel(self, tenant: UUID, job_id: UUID) -> Job | None:
+        """Ask for a job to be cancelled; None where there is none. Asking again changes nothing.
+
+        The job is `cancelled` a moment later, unless it comes to an end of its own first: one of the two happens.
+
+        Raises:
+            JobEndedError: the job had come to another end before.
+            UnavailableError: the database is away.
+
+        """
         async with self._db.transaction(tenant) as conn:
-            if references:
-                await _require_owned(conn, tenant, references)
-            job = await repository.insert_job(conn, new)
-            if job is not None:
-                return Submitted(job, replayed=False)
-            return Submitted(await _earlier_job(conn, tenant, submission), replayed=True)
+            await repository.ask_to_cancel(conn, job_id, self._clock())
+            job = await repository.job(conn, job_id)
+        if job is not None and job.state not in _UNFINISHED | {JobState.CANCELLED}:
+            raise JobEndedError(job)
+        return job
 
     async def get(self, tenant: UUID, job_id: UUID) -> Job | None:
         """Give a job of this tenant, or None."""
@@ -125,6 +163,20 @@ class JobService:
         async with self._db.transaction(tenant) as conn:
             return await repository.jobs(conn, tenant, state=state, kind=kind, before=before, limit=limit)
 
+    async def history(self, tenant: UUID, job_id: UUID, after: int, limit: int) -> Sequence[JobEvent] | None:
+        """Give a job's steps in order, from above the sequence number `after`; None where there is no such job."""
+        async with self._db.transaction(tenant) as conn:
+            if await repository.job(conn, job_id) is None:
+                return None
+            return await repository.events(conn, job_id, after, limit)
+
+    async def attempts(self, tenant: UUID, job_id: UUID, after: int, limit: int) -> Sequence[Attempt] | None:
+        """Give a job's attempts in order, from above the number `after`; None where there is no such job."""
+        async with self._db.transaction(tenant) as conn:
+            if await repository.job(conn, job_id) is None:
+                return None
+            return await repository.attempts(conn, job_id, after, limit)
+
     async def output(self, tenant: UUID, job_id: UUID) -> tuple[str, int, AsyncIterator[bytes]] | None:
         """Give media type, size and bytes of a job's output; None while there is none."""
         job = await self.get(tenant, job_id)
@@ -134,40 +186,76 @@ class JobService:
         assert job.output_size is not None
         return job.output_media_type, job.output_size, self._blobs.read(job.output_hash)
 
-    def _validated(self, submission: Submission) -> str:
-        """Give the RFC 8785 text of an input that its handler accepts."""
-        handler = self._handlers.get(submission.kind)
-        if handler is None:
-            raise UnknownKindError(submission.kind, sorted(self._handlers))
-        try:
-            canonical = canonical_json(submission.input).decode()
-            handler.input_model.model_validate_json(canonical)
-        except JsonError as error:
-            raise InvalidInputError([("/input", "not_canonical", str(error))]) from error
-        except ValidationError as error:
-            raise InvalidInputError(
-                [(reduce(below, flaw["loc"], "/input"), flaw["type"], flaw["msg"]) for flaw in error.errors()]
-            ) from error
-        return canonical
+    async def _refuse_too_many(
+        self,
+        conn: AsyncConnection[TupleRow],
+        tenant: UUID,
+        prepared: dict[int, Prepared],
+        outcomes: dict[int, Submitted | JobsealError],
+    ) -> None:
+        """Keep what may wait; a request that was accepted before needs no room."""
+        room, cap = await self._waiting_room.enter(conn, tenant, len(prepared))
+        if room == len(prepared):
+            return
+        keys = {one.new.key for one in prepared.values() if one.new.key is not None}
+        route, at = next((one.new.route, one.new.at) for one in prepared.values())
+        used = await submission_repository.used_keys(conn, tenant, route, keys, at)
+        for number, one in list(prepared.items()):
+            if one.new.key in used:
+                continue
+            if room > 0:
+                room -= 1
+            else:
+                del prepared[number]
+                outcomes[number] = WaitingCapError(cap)
 
 
-async def _require_owned(
-    conn: AsyncConnection[TupleRow], tenant: UUID, references: list[tuple[str, str]]
+async def _refuse_unowned(
+    conn: AsyncConnection[TupleRow],
+    tenant: UUID,
+    prepared: dict[int, Prepared],
+    outcomes: dict[int, Submitted | JobsealError],
 ) -> None:
-    hashes = {reference: parse_reference(reference) for _, reference in references}
+    """Keep the submissions whose blobs are the tenant's."""
+    hashes = {
+        reference: parse_reference(reference) for one in prepared.values() for _, reference in one.references
+    }
+    if not hashes:
+        return
     owned = await repository.owned_blobs(conn, tenant, {h for h in hashes.values() if h is not None})
-    for pointer, reference in references:
-        if hashes[reference] not in owned:
-            raise UnknownBlobError(reference, pointer)
+    for number, one in list(prepared.items()):
+        for pointer, reference in one.references:
+            if hashes[reference] not in owned:
+                del prepared[number]
+                outcomes[number] = UnknownBlobError(reference, pointer)
+                break
 
 
-async def _earlier_job(conn: AsyncConnection[TupleRow], tenant: UUID, submission: Submission) -> Job:
-    assert submission.idempotency_key is not None
-    used = await repository.used_key(conn, tenant, SUBMIT_ROUTE, submission.idempotency_key)
-    assert used is not None
-    if used.fingerprint != submission.fingerprint:
-        raise IdempotencyKeyReusedError(submission.idempotency_key)
-    assert used.job_id is not None
-    job = await repository.job(conn, used.job_id)
-    assert job is not None
-    return job
+async def _insert(
+    conn: AsyncConnection[TupleRow],
+    prepared: dict[int, Prepared],
+    outcomes: dict[int, Submitted | JobsealError],
+) -> None:
+    """Make the jobs; a key that is taken gives its earlier job, or an error for another request."""
+    made = await submission_repository.insert_jobs(conn, [one.new for one in prepared.values()])
+    taken: dict[int, Prepared] = {}
+    for (number, one), job in zip(prepared.items(), made, strict=True):
+        if job is None:
+            taken[number] = one
+        else:
+            outcomes[number] = Submitted(job, replayed=False)
+    if not taken:
+        return
+    new = next(iter(taken.values())).new
+    keys = {one.new.key for one in taken.values() if one.new.key is not None}
+    used = await submission_repository.used_keys(conn, new.tenant, new.route, keys, new.at)
+    for number, one in taken.items():
+        assert one.new.key is not None
+        its = used[one.new.key]
+        if its.fingerprint != one.new.fingerprint:
+            outcomes[number] = IdempotencyKeyReusedError(one.new.key)
+            continue
+        assert its.job_id is not None
+        job = await repository.job(conn, its.job_id)
+        assert job is not None
+        outcomes[number] = Submitted(job, replayed=True)

@@ -40,11 +40,23 @@ WITH change AS (
         result_ready_at = CASE WHEN c.output_hash IS NULL THEN j.result_ready_at ELSE %(at)s END,
         batch_id = CASE c.target WHEN 'confirming' THEN c.batch_id WHEN 'completed' THEN NULL ELSE j.batch_id END,
         confirmed_at = CASE c.target WHEN 'confirmed' THEN %(at)s END,
-        run_at = coalesce(c.run_at, j.run_at)
+        finished_at = CASE WHEN c.target IN ('failed', 'cancelled', 'rejected') THEN %(at)s END,
+        run_at = coalesce(c.run_at, j.run_at),
+        expires_at = CASE WHEN c.target = 'created'
+                          THEN least(c.run_at + j.queue_limit, j.created_at + j.total_limit)
+                          ELSE j.expires_at END,
+        forgiven_until = CASE c.source WHEN 'failed'
+            THEN (SELECT coalesce(max(a.number), 0) FROM attempts a WHERE a.job_id = j.id)
+            ELSE j.forgiven_until END,
+        cancel_requested_at = CASE c.source WHEN 'failed' THEN NULL ELSE j.cancel_requested_at END
     FROM change c JOIN locked l ON l.id = c.job_id
     WHERE j.id = c.job_id AND j.state_version = c.version AND j.state = c.source
-    RETURNING j.id, j.tenant_id, j.kind, j.ticket, j.state, j.state_version,
+    RETURNING j.id, j.tenant_id, j.kind, j.priority, j.run_at, j.state, j.state_version,
               c.source, c.actor, c.reason, c.details
+), queue AS (
+    INSERT INTO active_queues AS q (tenant_id, kind, priority, due_at)
+    SELECT tenant_id, kind, priority, min(run_at) FROM moved WHERE state = 'created' GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+    ON CONFLICT (tenant_id, kind, priority) DO UPDATE SET due_at = least(q.due_at, excluded.due_at), looks = 0
 ), event AS (
     INSERT INTO job_events (job_id, seq, tenant_id, from_state, to_state, actor, reason, details, occurred_at)
     SELECT id, state_version, tenant_id, source, state, actor, reason, details, %(at)s FROM moved
@@ -128,6 +140,8 @@ def _require_sound(changes: Sequence[Change]) -> None:
             raise ValueError(f"{step}: a batch belongs to confirming, and only there")
         if change.run_at is not None and change.target is not JobState.CREATED:
             raise ValueError(f"{step}: only a waiting job has a time to run")
+        if change.target is JobState.FAILED and change.error is None:
+            raise ValueError(f"{step}: a failure says why")
 
 
 def _columns(changes: Sequence[Change], at: datetime) -> dict[str, Any]:

@@ -216,9 +216,11 @@ class Platform:
             "JOBSEAL_BATCHER_MANIFEST_KEY": self._manifest_key(),
             "JOBSEAL_BATCHER_MAX_AGE": f"PT{self._batch_age.total_seconds():g}S",
         }
+        # Shorter than the time after which a service that does not stop is killed.
+        worker = {"JOBSEAL_WORKER_DRAIN_GRACE": os.environ.get("JOBSEAL_WORKER_DRAIN_GRACE", "PT10S")}
         for name, env in (
             ("api", api),
-            ("worker", relayer_database | redis),
+            ("worker", relayer_database | redis | worker),
             ("relayer", relayer_database | redis | relayer),
         ):
             service = ServerProcess(

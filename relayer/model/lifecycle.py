@@ -28,6 +28,7 @@ TRANSITIONS: frozenset[tuple[JobState, JobState]] = frozenset(
         (JobState.CREATED, JobState.PROCESSING),
         (JobState.CREATED, JobState.CANCELLED),
         (JobState.CREATED, JobState.REJECTED),
+        (JobState.CREATED, JobState.FAILED),
         (JobState.PROCESSING, JobState.CREATED),
         (JobState.PROCESSING, JobState.COMPLETED),
         (JobState.PROCESSING, JobState.FAILED),

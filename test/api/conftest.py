@@ -114,7 +114,8 @@ class Engine:
                 ).fetchone()
                 assert row is not None
                 made = output if target is JobState.COMPLETED else None
-                change = Change(job_id, row[1], JobState(row[0]), target, "test", output=made)
+                error = {"code": "test"} if target is JobState.FAILED else None
+                change = Change(job_id, row[1], JobState(row[0]), target, "test", output=made, error=error)
                 assert await transition(conn, [change], utc_now()) == {job_id}
 
     async def complete(self, job: Body, output: bytes, media_type: str = "application/json") -> None:

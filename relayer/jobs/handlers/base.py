@@ -5,6 +5,7 @@ A handler is found by an entry point of the group `jobseal.handlers` whose name 
 
 from collections.abc import AsyncIterable, AsyncIterator
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
@@ -64,12 +65,19 @@ class Context(Protocol):
         ...
 
     def is_cancelled(self) -> bool:
-        """Whether nobody waits for this attempt any more: its lease is lost, and it should stop."""
+        """Whether this attempt should stop: its job is to be cancelled, or its lease is lost."""
+        ...
+
+    def check_cancelled(self) -> None:
+        """Raise `JobCancelledError` where this attempt should stop; a handler lets it through."""
         ...
 
 
 class Handler(Protocol):
-    """One kind of job."""
+    """One kind of job.
+
+    It may also have `retry`, a `RetryPolicy`, and `limits`, its `TimeLimits`; a submission may ask for less patience.
+    """
 
     @property
     def kind(self) -> str:
@@ -102,13 +110,24 @@ class Handler(Protocol):
 
 
 class JobFailedError(Exception):
-    """The work failed; `code` is stable, the message is fit for the job's owner."""
+    """The work failed; `code` is stable, the message is fit for the job's owner.
 
-    def __init__(self, code: str, message: str, *, retryable: bool = False) -> None:
+    `retry_after`, where a retryable failure knows it, is how long another try had best wait; it takes the place of
+    the policy's backoff.
+    """
+
+    def __init__(
+        self, code: str, message: str, *, retryable: bool = False, retry_after: timedelta | None = None
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.retryable = retryable
+        self.retry_after = retry_after
+
+
+class JobCancelledError(Exception):
+    """The handler stopped because its job is to be cancelled."""
 
 
 class JobRejectedError(Exception):

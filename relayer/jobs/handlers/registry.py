@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 
-from relayer.jobs.handlers.base import Handler, Mode
+from relayer.jobs.handlers.base import Handler
+from relayer.jobs.handlers.policy import RetryPolicy, TimeLimits
 from relayer.model.errors import JobsealError
 
 GROUP = "jobseal.handlers"
@@ -45,6 +46,13 @@ def load_handler(kind: str) -> Handler:
     return handler
 
 
-def kinds_of(handlers: Handlers, mode: Mode) -> list[str]:
-    """Give the kinds that run in a mode."""
-    return [handler.kind for handler in handlers.values() if handler.mode is mode]
+def retry_of(handler: Handler) -> RetryPolicy:
+    """Give how often a handler's jobs are tried."""
+    policy: RetryPolicy = getattr(handler, "retry", RetryPolicy())
+    return policy
+
+
+def limits_of(handler: Handler) -> TimeLimits:
+    """Give how long a handler's jobs may take."""
+    limits: TimeLimits = getattr(handler, "limits", TimeLimits())
+    return limits

@@ -56,5 +56,8 @@ def environment(urls: Any, valkey_url: str, tmp_path: Path) -> dict[str, str]:
         "JOBSEAL_BLOBS_FOLDER": str(tmp_path / "blobs"),
         "JOBSEAL_WORKER_LEASE": "PT2S",
         "JOBSEAL_WORKER_RENEW_EVERY": "PT0.3S",
+        "JOBSEAL_WORKER_CHECK_EVERY": "PT0.1S",
+        "JOBSEAL_WORKER_CANCEL_GRACE": "PT1S",
+        "JOBSEAL_WORKER_DRAIN_GRACE": "PT1S",
         "PYTHONPATH": str(PLUGINS),
     }

@@ -25,9 +25,8 @@ import pytest
 def test_it_says_once_what_is_missing_and_waits(
     environment: dict[str, str], variable: str, url: str, line: str
 ) -> None:
-    code = "from relayer.jobs.pool import run_pool; run_pool(1, 1)"
     with subprocess.Popen(
-        [sys.executable, "-c", code],
+        [sys.executable, "-m", "relayer.cli.main", "worker"],
         env=os.environ | environment | {variable: url},
         stderr=subprocess.PIPE,
         text=True,

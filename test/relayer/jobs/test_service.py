@@ -8,7 +8,8 @@ import pytest
 
 from relayer.jobs.blob_service import BlobService
 from relayer.jobs.errors import InvalidInputError
-from relayer.jobs.service import JobService, Submission
+from relayer.jobs.service import JobService
+from relayer.jobs.submission import Submission
 from relayer.model.clock import utc_now
 from relayer.model.errors import IdempotencyKeyReusedError, UnknownBlobError, UnknownKindError
 from relayer.model.lifecycle import JobState

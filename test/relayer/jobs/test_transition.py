@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from relayer.jobs.records import Job
-from relayer.jobs.service import JobService, Submission
+from relayer.jobs.service import JobService
+from relayer.jobs.submission import Submission
 from relayer.jobs.transition import Change, JobOutput, transition
 from relayer.model.clock import utc_now
 from relayer.model.ids import new_id
@@ -31,6 +32,7 @@ def step(job_id: UUID, version: int, source: JobState, target: JobState, batch: 
         target,
         actor="test",
         output=JobOutput(bytes(32), 1, "text/plain") if made else None,
+        error={"code": "test"} if target is JobState.FAILED else None,
         batch_id=batch if target is JobState.CONFIRMING else None,
     )
 

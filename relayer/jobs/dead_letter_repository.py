@@ -1,0 +1,148 @@
+"""The SQL of dead letters: failed jobs, and what was asked to be done with them."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow, class_row
+
+from relayer.jobs.records import Job, job_row
+from relayer.jobs.repository import JOBS
+
+_MATCHES = """
+    j.tenant_id = %(tenant_id)s AND j.state = 'failed'
+    AND (%(kind)s::text IS NULL OR j.kind = %(kind)s)
+    AND (%(error_code)s::text IS NULL OR j.error ->> 'code' = %(error_code)s)
+    AND (%(failed_from)s::timestamptz IS NULL OR j.finished_at >= %(failed_from)s)
+    AND (%(failed_to)s::timestamptz IS NULL OR j.finished_at <= %(failed_to)s)
+    AND (%(job_ids)s::uuid[] IS NULL OR j.id = ANY(%(job_ids)s))
+"""
+
+_COUNT = f"SELECT count(*) FROM jobs j WHERE {_MATCHES}"  # noqa: S608  # constants only
+_LETTERS = f"""
+SELECT j.id, j.state_version FROM jobs j WHERE {_MATCHES} ORDER BY j.finished_at, j.id LIMIT %(limit)s
+"""  # noqa: S608  # constants only
+_PAGE = f"""{JOBS} WHERE {_MATCHES}
+AND (%(time)s::timestamptz IS NULL OR (j.finished_at, j.id) < (%(time)s, %(id)s::uuid))
+ORDER BY j.finished_at DESC, j.id DESC LIMIT %(limit)s
+"""
+
+_REDRIVE = """
+SELECT id, tenant_id, actor, kind, error_code, failed_from, failed_to, job_ids, rate, matched, redriven,
+       created_at, next_run_at, finished_at
+FROM redrives
+"""
+
+
+@dataclass(frozen=True)
+class DeadLetterFilter:
+    """Which failed jobs of a tenant: those to which everything that is given applies; both times included."""
+
+    tenant_id: UUID
+    kind: str | None = None
+    error_code: str | None = None
+    failed_from: datetime | None = None
+    failed_to: datetime | None = None
+    job_ids: Collection[UUID] | None = None
+
+
+@dataclass(frozen=True)
+class Redrive:
+    """A redrive as it was asked for and as far as it got; `rate` is in jobs a second."""
+
+    id: UUID
+    tenant_id: UUID
+    actor: str
+    kind: str | None
+    error_code: str | None
+    failed_from: datetime | None
+    failed_to: datetime
+    job_ids: list[UUID] | None
+    rate: int
+    matched: int
+    redriven: int
+    created_at: datetime
+    next_run_at: datetime
+    finished_at: datetime | None
+
+
+async def dead_letters(
+    conn: AsyncConnection[TupleRow],
+    wanted: DeadLetterFilter,
+    *,
+    before: tuple[datetime, UUID] | None,
+    limit: int,
+) -> list[Job]:
+    """Give failed jobs, the last to fail first, from below the (time, id) `before`."""
+    async with conn.cursor(row_factory=job_row) as cursor:
+        await cursor.execute(
+            _PAGE,
+            _parameters(wanted) | {"time": before and before[0], "id": before and before[1], "limit": limit},
+        )
+        return await cursor.fetchall()
+
+
+async def count(conn: AsyncConnection[TupleRow], wanted: DeadLetterFilter) -> int:
+    """Count the failed jobs that a filter names."""
+    cursor = await conn.execute(_COUNT, _parameters(wanted))
+    row = await cursor.fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+async def insert_redrive(conn: AsyncConnection[TupleRow], redrive: Redrive) -> None:
+    """Write down what was asked."""
+    await conn.execute(
+        """INSERT INTO redrives (id, tenant_id, actor, kind, error_code, failed_from, failed_to, job_ids, rate,
+                                 matched, created_at, next_run_at, finished_at)
+           VALUES (%(id)s, %(tenant_id)s, %(actor)s, %(kind)s, %(error_code)s, %(failed_from)s, %(failed_to)s,
+                   %(job_ids)s, %(rate)s, %(matched)s, %(created_at)s, %(next_run_at)s, %(finished_at)s)""",
+        vars(redrive),
+    )
+
+
+async def redrive(conn: AsyncConnection[TupleRow], redrive_id: UUID) -> Redrive | None:
+    """Give a redrive that the current tenant may see."""
+    async with conn.cursor(row_factory=class_row(Redrive)) as cursor:
+        await cursor.execute(_REDRIVE + "WHERE id = %s", [redrive_id])
+        return await cursor.fetchone()
+
+
+async def oldest_open(conn: AsyncConnection[TupleRow]) -> Redrive | None:
+    """Give the redrive that waits longest for its end."""
+    async with conn.cursor(row_factory=class_row(Redrive)) as cursor:
+        await cursor.execute(_REDRIVE + "WHERE finished_at IS NULL ORDER BY created_at, id LIMIT 1")
+        return await cursor.fetchone()
+
+
+async def letters_of(conn: AsyncConnection[TupleRow], one: Redrive, limit: int) -> list[tuple[UUID, int]]:
+    """Give (job, version) of dead letters that a redrive asks for, the first to fail first."""
+    wanted = DeadLetterFilter(
+        one.tenant_id, one.kind, one.error_code, one.failed_from, one.failed_to, one.job_ids
+    )
+    cursor = await conn.execute(
+        _LETTERS,
+        _parameters(wanted) | {"limit": limit},
+    )
+    return [(row[0], row[1]) for row in await cursor.fetchall()]
+
+
+async def note_progress(
+    conn: AsyncConnection[TupleRow],
+    one: Redrive,
+    moved: int,
+    next_run_at: datetime,
+    finished_at: datetime | None,
+) -> None:
+    """Write down how far a redrive got."""
+    await conn.execute(
+        """UPDATE redrives SET redriven = redriven + %s, next_run_at = %s, finished_at = %s WHERE id = %s""",
+        [moved, next_run_at, finished_at, one.id],
+    )
+
+
+def _parameters(wanted: DeadLetterFilter) -> dict[str, object]:
+    job_ids = None if wanted.job_ids is None else list(wanted.job_ids)
+    return vars(wanted) | {"job_ids": job_ids}

@@ -1,0 +1,328 @@
+"""The SQL of dispatching: the ring of tenants, what waits in their queues, and the attempts that come of it.
+
+A queue is the waiting jobs of one tenant, kind and priority. A row of `active_queues` says that one may have a
+job; a pass looks only at those, so that it costs the same however many jobs wait behind the first few.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow, class_row
+
+from relayer.jobs.fair import Turn, Waiting
+from relayer.jobs.handlers.base import Mode
+from relayer.jobs.records import NewAttempt
+
+_LIVE = """
+SELECT a.mode, a.kind, a.state = 'dispatched' AS is_queued, count(*)
+FROM attempts a WHERE a.state IN ('dispatched', 'running') GROUP BY 1, 2, 3
+"""
+
+# A tenant that has just become active joins the ring at its end.
+_RING = """
+WITH due AS (
+    SELECT q.tenant_id, k.mode, min(q.due_at) AS since
+    FROM active_queues q JOIN unnest(%(kinds)s::text[], %(modes)s::text[]) AS k (kind, mode) ON k.kind = q.kind
+    WHERE q.due_at <= %(at)s
+    GROUP BY 1, 2
+), joined AS (
+    INSERT INTO turns (mode, tenant_id, position, deficit)
+    SELECT n.mode, n.tenant_id, nextval('turn_positions'), 0
+    FROM (SELECT d.mode, d.tenant_id FROM due d
+          WHERE NOT EXISTS (SELECT FROM turns t WHERE t.mode = d.mode AND t.tenant_id = d.tenant_id)
+          ORDER BY d.since, d.tenant_id) n
+    RETURNING mode, tenant_id, position, deficit
+), ring AS (
+    SELECT r.mode, r.tenant_id, r.position, r.deficit FROM turns r JOIN due USING (mode, tenant_id)
+    UNION ALL SELECT mode, tenant_id, position, deficit FROM joined
+), live AS (
+    SELECT tenant_id, count(*) AS attempts FROM attempts WHERE state IN ('dispatched', 'running') GROUP BY 1
+)
+SELECT r.mode, t.id AS tenant_id, t.weight, r.deficit, t.running_cap - coalesce(l.attempts, 0) AS allowance
+FROM ring r JOIN tenants t ON t.id = r.tenant_id LEFT JOIN live l ON l.tenant_id = t.id
+WHERE t.running_cap > coalesce(l.attempts, 0)
+ORDER BY r.mode, r.position
+"""
+
+# A job with an attempt in the queue is still `created`; the window bounds how many such a look steps over.
+_WAITING = """
+SELECT q.tenant_id, q.kind, q.priority, q.due_at, r.quota, j.id, j.run_at
+FROM unnest(%(tenants)s::uuid[], %(quotas)s::int[]) AS r (tenant_id, quota)
+JOIN active_queues q ON q.tenant_id = r.tenant_id AND q.due_at <= %(at)s AND q.kind = ANY(%(kinds)s)
+LEFT JOIN LATERAL (
+    SELECT w.id, w.run_at FROM jobs w
+    WHERE w.tenant_id = q.tenant_id AND w.kind = q.kind AND w.priority = q.priority
+      AND w.state = 'created' AND w.run_at <= %(at)s AND w.cancel_requested_at IS NULL
+      AND (w.expires_at IS NULL OR w.expires_at > %(at)s)
+      AND NOT EXISTS (SELECT FROM attempts a WHERE a.job_id = w.id AND a.state IN ('dispatched', 'running'))
+    ORDER BY w.run_at, w.id LIMIT r.quota
+) j ON true
+"""
+
+# Due again when the next scheduled job is; without one, after a pause, in case a submission that had seen the
+# queue active commits late. A submission meanwhile has moved `due_at`, and then nothing is changed.
+_REST = """
+UPDATE active_queues q SET looks = CASE WHEN n.found OR j.run_at IS NOT NULL THEN 0 ELSE q.looks + 1 END,
+    due_at = coalesce(j.run_at, %(at)s + CASE WHEN n.found OR q.looks = 0 THEN %(short)s ELSE %(long)s END)
+FROM unnest(%(tenants)s::uuid[], %(kinds)s::text[], %(priorities)s::smallint[], %(dues)s::timestamptz[],
+            %(found)s::bool[]) AS n (tenant_id, kind, priority, due_at, found)
+LEFT JOIN LATERAL (
+    SELECT w.run_at FROM jobs w
+    WHERE w.tenant_id = n.tenant_id AND w.kind = n.kind AND w.priority = n.priority AND w.state = 'created'
+      AND w.run_at > %(at)s
+    ORDER BY w.run_at LIMIT 1
+) j ON true
+WHERE q.tenant_id = n.tenant_id AND q.kind = n.kind AND q.priority = n.priority AND q.due_at = n.due_at
+"""
+
+_MOVE_TURNS = """
+INSERT INTO turns AS t (mode, tenant_id, position, deficit)
+SELECT %(mode)s, n.tenant_id, CASE WHEN n.moves THEN nextval('turn_positions') ELSE 0 END, n.deficit
+FROM unnest(%(tenants)s::uuid[], %(moves)s::bool[], %(deficits)s::int[]) AS n (tenant_id, moves, deficit)
+ON CONFLICT (mode, tenant_id) DO UPDATE SET
+    position = CASE excluded.position WHEN 0 THEN t.position ELSE excluded.position END, deficit = excluded.deficit
+"""
+
+_INSERT = """
+INSERT INTO attempts (id, job_id, tenant_id, kind, priority, number, mode, state, queue_job_id, dispatched_at, pushed_at)
+SELECT n.id, n.job_id, n.tenant_id, n.kind, n.priority,
+       1 + coalesce((SELECT max(a.number) FROM attempts a WHERE a.job_id = n.job_id), 0),
+       n.mode, 'dispatched', n.queue_job_id, %(at)s, %(at)s
+FROM unnest(%(id)s::uuid[], %(job_id)s::uuid[], %(tenant_id)s::uuid[], %(kind)s::text[], %(priority)s::smallint[],
+            %(mode)s::text[], %(queue_job_id)s::uuid[])
+     AS n (id, job_id, tenant_id, kind, priority, mode, queue_job_id)
+"""
+
+# Why the due jobs of a queue wait, written where it changed. A queue about to be served has no reason.
+_NOTE_HOLDS = """
+WITH live AS (
+    SELECT tenant_id, kind, count(*) AS attempts FROM attempts WHERE state IN ('dispatched', 'running') GROUP BY 1, 2
+), reason AS (
+    SELECT q.tenant_id, q.kind, q.priority, CASE
+        WHEN NOT EXISTS (SELECT FROM workers w WHERE w.mode = k.mode AND w.expires_at > clock_timestamp())
+            THEN 'no_worker'
+        WHEN c.running_cap <= coalesce((SELECT sum(l.attempts) FROM live l WHERE l.kind = q.kind), 0)
+            THEN 'kind_cap'
+        WHEN t.running_cap <= coalesce((SELECT sum(l.attempts) FROM live l WHERE l.tenant_id = q.tenant_id), 0)
+            THEN 'tenant_cap'
+        END AS held_by
+    FROM active_queues q
+    JOIN tenants t ON t.id = q.tenant_id
+    JOIN unnest(%(kinds)s::text[], %(modes)s::text[]) AS k (kind, mode) ON k.kind = q.kind
+    LEFT JOIN kind_caps c ON c.kind = q.kind
+)
+UPDATE active_queues q SET held_by = r.held_by
+FROM reason r
+WHERE q.tenant_id = r.tenant_id AND q.kind = r.kind AND q.priority = r.priority
+  AND q.held_by IS DISTINCT FROM r.held_by
+"""
+
+# A loose index scan: one probe a queue that has waiting jobs, however many jobs it has.
+_FIND_QUEUES = """
+WITH RECURSIVE queue AS (
+    (SELECT tenant_id, kind, priority, run_at FROM jobs WHERE state = 'created'
+     ORDER BY tenant_id, kind, priority, run_at LIMIT 1)
+    UNION ALL
+    SELECT j.tenant_id, j.kind, j.priority, j.run_at
+    FROM queue q CROSS JOIN LATERAL (
+        SELECT w.tenant_id, w.kind, w.priority, w.run_at FROM jobs w
+        WHERE w.state = 'created' AND (w.tenant_id, w.kind, w.priority) > (q.tenant_id, q.kind, q.priority)
+        ORDER BY w.tenant_id, w.kind, w.priority, w.run_at LIMIT 1
+    ) j
+)
+INSERT INTO active_queues (tenant_id, kind, priority, due_at)
+SELECT tenant_id, kind, priority, run_at FROM queue
+ON CONFLICT DO NOTHING
+"""
+
+
+@dataclass(frozen=True)
+class Live:
+    """How many attempts are in the queue or running, by what."""
+
+    queued: dict[Mode, int]
+    by_kind: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a look at one queue found: up to `quota` jobs; `due_at` as the queue's row had it."""
+
+    tenant_id: UUID
+    kind: str
+    priority: int
+    due_at: datetime
+    quota: int
+    found: int
+
+
+async def live(conn: AsyncConnection[TupleRow]) -> Live:
+    """Count the attempts that hold a slot; slots are rows, so that nothing can leak one."""
+    queued, by_kind = dict.fromkeys(Mode, 0), dict[str, int]()
+    for mode, kind, is_queued, count in await (await conn.execute(_LIVE)).fetchall():
+        queued[Mode(mode)] += count if is_queued else 0
+        by_kind[kind] = by_kind.get(kind, 0) + count
+    return Live(queued, by_kind)
+
+
+async def kind_caps(conn: AsyncConnection[TupleRow]) -> dict[str, int]:
+    """Give the kinds whose attempts are capped over all tenants."""
+    return dict(await (await conn.execute("SELECT kind, running_cap FROM kind_caps")).fetchall())
+
+
+async def ring(
+    conn: AsyncConnection[TupleRow], modes: Mapping[str, Mode], at: datetime
+) -> dict[Mode, list[Turn]]:
+    """Give the tenants that have due jobs and are below their cap, in the order of their turns.
+
+    Args:
+        conn: the pass's transaction.
+        modes: the kinds to be looked at, each with its mode.
+        at: now.
+
+    """
+    rings: dict[Mode, list[Turn]] = {mode: [] for mode in Mode}
+    cursor = await conn.execute(
+        _RING, {"kinds": list(modes), "modes": [mode.value for mode in modes.values()], "at": at}
+    )
+    for mode, *turn in await cursor.fetchall():
+        rings[Mode(mode)].append(Turn(*turn))
+    return rings
+
+
+async def waiting(
+    conn: AsyncConnection[TupleRow], quotas: Mapping[UUID, int], kinds: Collection[str], at: datetime
+) -> tuple[list[Waiting], list[Look]]:
+    """Look at the queues of tenants, up to `quotas[tenant]` jobs each."""
+    cursor = await conn.execute(
+        _WAITING,
+        {"tenants": list(quotas), "quotas": list(quotas.values()), "kinds": list(kinds), "at": at},
+    )
+    jobs: list[Waiting] = []
+    looks: dict[tuple[UUID, str, int], Look] = {}
+    for tenant, kind, priority, due_at, quota, job_id, run_at in await cursor.fetchall():
+        if job_id is not None:
+            jobs.append(Waiting(tenant, kind, priority, job_id, run_at))
+        key = (tenant, kind, priority)
+        seen = looks[key].found if key in looks else 0
+        looks[key] = Look(tenant, kind, priority, due_at, quota, seen + (job_id is not None))
+    return jobs, list(looks.values())
+
+
+async def rest_queues(
+    conn: AsyncConnection[TupleRow], looks: Sequence[Look], at: datetime, *, short: timedelta, long: timedelta
+) -> None:
+    """Let queues that have no more due jobs rest until the next one is due, or for a pause."""
+    await conn.execute(
+        _REST,
+        {
+            "at": at,
+            "short": short,
+            "long": long,
+            "tenants": [one.tenant_id for one in looks],
+            "kinds": [one.kind for one in looks],
+            "priorities": [one.priority for one in looks],
+            "dues": [one.due_at for one in looks],
+            "found": [one.found > 0 for one in looks],
+        },
+    )
+
+
+async def move_turns(
+    conn: AsyncConnection[TupleRow], mode: Mode, moved: Sequence[UUID], deficits: Mapping[UUID, int]
+) -> None:
+    """Send tenants to the ring's end, in order, and write down every deficit."""
+    tenants = [*(tenant for tenant in deficits if tenant not in moved), *moved]
+    await conn.execute(
+        _MOVE_TURNS,
+        {
+            "mode": mode.value,
+            "tenants": tenants,
+            "moves": [tenant in moved for tenant in tenants],
+            "deficits": [deficits[tenant] for tenant in tenants],
+        },
+    )
+
+
+async def insert_attempts(
+    conn: AsyncConnection[TupleRow], attempts: Sequence[NewAttempt], at: datetime
+) -> None:
+    """Write down attempts that are about to be pushed."""
+    await conn.execute(
+        _INSERT,
+        {
+            "at": at,
+            "id": [one.id for one in attempts],
+            "job_id": [one.job_id for one in attempts],
+            "tenant_id": [one.tenant_id for one in attempts],
+            "kind": [one.kind for one in attempts],
+            "priority": [one.priority for one in attempts],
+            "mode": [one.mode.value for one in attempts],
+            "queue_job_id": [one.queue_job_id for one in attempts],
+        },
+    )
+
+
+@dataclass(frozen=True)
+class Overdue:
+    """An attempt that was pushed a while ago and that no worker has opened."""
+
+    id: UUID
+    mode: Mode
+    queue_job_id: UUID
+
+
+async def overdue(conn: AsyncConnection[TupleRow], pushed_before: datetime) -> list[Overdue]:
+    """Give attempts that were pushed before a time and not opened since."""
+    async with conn.cursor(row_factory=class_row(Overdue)) as cursor:
+        await cursor.execute(
+            """SELECT id, mode, queue_job_id FROM attempts
+               WHERE state = 'dispatched' AND pushed_at < %s ORDER BY mode, priority, id""",
+            [pushed_before],
+        )
+        return await cursor.fetchall()
+
+
+async def readdress(
+    conn: AsyncConnection[TupleRow], attempts: Sequence[tuple[UUID, UUID]], at: datetime
+) -> None:
+    """Write down that attempts, given as (attempt, queue job), are pushed again."""
+    await conn.execute(
+        """UPDATE attempts a SET queue_job_id = n.queue_job_id, pushed_at = %s
+           FROM unnest(%s::uuid[], %s::uuid[]) AS n (id, queue_job_id)
+           WHERE a.id = n.id AND a.state = 'dispatched'""",
+        [at, [attempt for attempt, _ in attempts], [queue_job for _, queue_job in attempts]],
+    )
+
+
+async def note_holds(conn: AsyncConnection[TupleRow], modes: Mapping[str, Mode]) -> None:
+    """Write down for each active queue why its due jobs wait, where there is a reason."""
+    await conn.execute(_NOTE_HOLDS, {"kinds": list(modes), "modes": [mode.value for mode in modes.values()]})
+
+
+async def forget_idle(conn: AsyncConnection[TupleRow], at: datetime) -> None:
+    """Remove queues that were empty at look after look, and the turns of tenants without a queue."""
+    await conn.execute("DELETE FROM active_queues WHERE looks >= 2 AND due_at <= %s", [at])
+    await conn.execute(
+        "DELETE FROM turns t WHERE NOT EXISTS (SELECT FROM active_queues q WHERE q.tenant_id = t.tenant_id)"
+    )
+
+
+async def find_queues(conn: AsyncConnection[TupleRow]) -> int:
+    """Make rows for queues that have jobs and no row; give how many there were, none if all is well."""
+    return (await conn.execute(_FIND_QUEUES)).rowcount
+
+
+async def mark_unknown_kinds(conn: AsyncConnection[TupleRow], known: Collection[str]) -> int:
+    """Say of waiting jobs that nothing installed runs their kind; they wait until something does."""
+    cursor = await conn.execute(
+        """UPDATE jobs j SET status_reason = 'unknown_kind'
+           FROM active_queues q
+           WHERE q.kind <> ALL(%s) AND j.tenant_id = q.tenant_id AND j.kind = q.kind AND j.priority = q.priority
+             AND j.state = 'created' AND j.status_reason IS DISTINCT FROM 'unknown_kind'""",
+        [list(known)],
+    )
+    return cursor.rowcount

@@ -1,0 +1,178 @@
+"""From what a tenant asks for to the job that will be made: everything that needs no database."""
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import reduce
+from typing import Any
+from uuid import UUID
+
+from pydantic import ValidationError
+
+from relayer.jobs.blob_references import find_references
+from relayer.jobs.errors import InvalidInputError
+from relayer.jobs.handlers.base import Handler
+from relayer.jobs.handlers.registry import Handlers, limits_of, retry_of
+from relayer.jobs.records import Priority
+from relayer.jobs.submission_repository import NewJob
+from relayer.model.errors import UnknownKindError
+from relayer.model.ids import new_id
+from relayer.seal.commitment import JsonError, canonical_json, input_hash
+from relayer.seal.json_pointer import below
+
+KEY_LIFETIME = timedelta(days=7)
+_FURTHEST = timedelta(days=365)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a job is to be run; None everywhere: as its kind has it.
+
+    `max_attempts`, the backoffs and `retry_codes` make up the retry policy, the limits are times; none may be more
+    than the kind allows.
+    """
+
+    priority: Priority = Priority.NORMAL
+    run_at: datetime | None = None
+    max_attempts: int | None = None
+    first_backoff: timedelta | None = None
+    longest_backoff: timedelta | None = None
+    retry_codes: tuple[str, ...] | None = None
+    queue_limit: timedelta | None = None
+    run_limit: timedelta | None = None
+    total_limit: timedelta | None = None
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A request for a job.
+
+    Attributes:
+        kind: which handler runs it.
+        input: the JSON value as the client sent it.
+        metadata: the client's own notes, a JSON object.
+        idempotency_key: the same key with the same fingerprint gives the same job; None: always a new job.
+        fingerprint: 32 bytes that differ for different requests.
+        options: how it is to be run.
+        rerun_of: the job that this one repeats.
+
+    """
+
+    kind: str
+    input: Any
+    metadata: dict[str, Any]
+    idempotency_key: str | None
+    fingerprint: bytes
+    options: Options = Options()
+    rerun_of: UUID | None = None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A job that may be made as soon as the blobs that its input names, by (pointer, reference), are the tenant's."""
+
+    new: NewJob
+    references: list[tuple[str, str]]
+
+
+def prepare(
+    submission: Submission, handlers: Handlers, *, tenant: UUID, registry: int, route: str, at: datetime
+) -> Prepared:
+    """Check a submission against its handler.
+
+    Raises:
+        UnknownKindError: no handler is installed for the kind.
+        InvalidInputError: the input does not fit the handler, or an option is more than the kind allows.
+
+    """
+    handler = handlers.get(submission.kind)
+    if handler is None:
+        raise UnknownKindError(submission.kind, sorted(handlers))
+    canonical = _canonical(submission, handler)
+    options = submission.options
+    new = NewJob(
+        id=new_id(),
+        tenant=tenant,
+        registry=registry,
+        kind=submission.kind,
+        priority=options.priority,
+        input=canonical,
+        input_hash=input_hash(submission.kind, submission.input),
+        metadata=submission.metadata,
+        salt=secrets.token_bytes(32),
+        **_retry(options, handler),
+        **_limits(options, handler),
+        run_at=_run_at(options, at),
+        rerun_of=submission.rerun_of,
+        at=at,
+        route=route,
+        key=submission.idempotency_key,
+        fingerprint=submission.fingerprint,
+        key_expires_at=at + KEY_LIFETIME,
+    )
+    return Prepared(new, list(find_references(submission.input, "/input")))
+
+
+def _canonical(submission: Submission, handler: Handler) -> str:
+    """Give the RFC 8785 text of an input that its handler accepts."""
+    try:
+        canonical = canonical_json(submission.input).decode()
+        handler.input_model.model_validate_json(canonical)
+    except JsonError as error:
+        raise InvalidInputError([("/input", "not_canonical", str(error))]) from error
+    except ValidationError as error:
+        raise InvalidInputError(
+            [(reduce(below, flaw["loc"], "/input"), flaw["type"], flaw["msg"]) for flaw in error.errors()]
+        ) from error
+    return canonical
+
+
+def _retry(options: Options, handler: Handler) -> dict[str, Any]:
+    policy = retry_of(handler)
+    first = policy.first_backoff if options.first_backoff is None else options.first_backoff
+    longest = policy.longest_backoff if options.longest_backoff is None else options.longest_backoff
+    if longest < first:
+        raise _invalid(
+            "/retry/longest_backoff_seconds",
+            "too_small",
+            f"the first backoff is {first}, the longest {longest}",
+        )
+    codes = policy.codes if options.retry_codes is None else frozenset(options.retry_codes)
+    return {
+        "max_attempts": policy.max_attempts if options.max_attempts is None else options.max_attempts,
+        "first_backoff": first,
+        "longest_backoff": longest,
+        "retry_codes": None if codes is None else sorted(codes),
+    }
+
+
+def _limits(options: Options, handler: Handler) -> dict[str, Any]:
+    limits = limits_of(handler)
+    if options.run_limit is not None and options.run_limit > limits.run:
+        raise _invalid(
+            "/limits/run_seconds",
+            "too_large",
+            f"a job of the kind '{handler.kind}' may run for {limits.run.total_seconds():.0f} s at most",
+        )
+    return {
+        "queue_limit": _shorter(options.queue_limit, limits.queue),
+        "run_limit": limits.run if options.run_limit is None else options.run_limit,
+        "total_limit": _shorter(options.total_limit, limits.total),
+    }
+
+
+def _shorter(asked: timedelta | None, allowed: timedelta | None) -> timedelta | None:
+    given = [limit for limit in (asked, allowed) if limit is not None]
+    return min(given, default=None)
+
+
+def _run_at(options: Options, at: datetime) -> datetime:
+    if options.run_at is None or options.run_at <= at:
+        return at
+    if options.run_at - at > _FURTHEST:
+        raise _invalid("/run_at", "too_far", f"a job may be scheduled {_FURTHEST.days} days ahead at most")
+    return options.run_at
+
+
+def _invalid(pointer: str, code: str, sentence: str) -> InvalidInputError:
+    return InvalidInputError([(pointer, code, sentence)])

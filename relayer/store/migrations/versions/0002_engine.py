@@ -1,0 +1,18 @@
+"""The job engine: active queues and turns, limits, retry policies, cancellation, dead letters, live workers."""
+
+from importlib.resources import files
+
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Apply."""
+    op.execute("SET LOCAL lock_timeout = '5s'")
+    sql = files("relayer.store.migrations.versions").joinpath("0002_engine.sql").read_text("utf-8")
+    # The driver's own cursor: SQLAlchemy would read the colons of a cast as parameters.
+    op.get_bind().connection.cursor().execute(sql)
