@@ -4,7 +4,9 @@ PostgreSQL owns the work. The rows of a pass are committed before anything is pu
 found as an attempt that is neither in the queue nor opened, and pushed again under a new id.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -78,13 +80,21 @@ class Dispatcher:
             kind_room = {
                 kind: max(0, cap - live.by_kind.get(kind, 0)) for kind, cap in self._kind_caps.items()
             }
-            for mode, ring in rings.items():
+            dealt: Counter[UUID] = Counter()
+            for mode, whole_ring in rings.items():
                 room = self._windows[mode] - live.queued[mode]
+                # A tenant's cap holds over both modes.
+                ring = [
+                    replace(turn, allowance=left)
+                    for turn in whole_ring
+                    if (left := turn.allowance - dealt[turn.tenant_id]) > 0
+                ]
                 if ring and room > 0:
                     chosen = await self._choose(
                         conn, mode, ring[:room], room=room, kind_room=kind_room, at=at
                     )
                     parcels[mode] = await self._write(conn, mode, chosen, at)
+                    dealt.update(one.tenant_id for one in chosen)
         for mode, those in parcels.items():
             await self._queue.push(mode, those)
         return sum(len(parcel.attempts) for those in parcels.values() for parcel in those)

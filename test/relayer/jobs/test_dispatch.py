@@ -1,0 +1,317 @@
+"""Whose attempts are written and pushed: the dispatcher on real PostgreSQL and Valkey, without workers."""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from psycopg import AsyncConnection
+from pydantic import SecretStr
+
+from relayer.jobs import dispatch_repository, submission_repository
+from relayer.jobs.dispatcher import LEASE, Dispatcher
+from relayer.jobs.handlers.base import Mode
+from relayer.jobs.handlers.registry import Handlers
+from relayer.jobs.queue import JobQueue
+from relayer.jobs.records import Priority
+from relayer.jobs.service import JobService, Submitted
+from relayer.jobs.submission import Options, Submission, prepare
+from relayer.model.clock import utc_now
+from relayer.model.ids import new_id
+from relayer.settings import DispatcherSettings, RedisSettings
+from relayer.store import leases
+from relayer.store.database import Database
+from relayer.store.registries import RegistryRow
+
+SECOND = timedelta(seconds=1)
+
+
+@dataclass
+class Time:
+    """A clock that the test puts ahead."""
+
+    ahead: timedelta = timedelta(0)
+
+    def __call__(self) -> datetime:
+        return utc_now() + self.ahead
+
+
+@dataclass(frozen=True)
+class Deck:
+    """A dispatcher and what a test may ask about its work."""
+
+    service: JobService
+    db: Database
+    dispatcher: Dispatcher
+    time: Time
+
+    async def submit(
+        self, tenant: UUID, count: int, kind: str = "digest", options: Options | None = None
+    ) -> list[UUID]:
+        value = {"text": "a"} if kind == "digest" else {"seconds": 0.0}
+        one = Submission(kind, value, {}, None, bytes(32), options or Options())
+        jobs = []
+        for start in range(0, count, 500):
+            made = await self.service.submit_many(tenant, [one] * min(500, count - start))
+            jobs += [each.job.id for each in made if isinstance(each, Submitted)]
+        assert len(jobs) == count
+        return jobs
+
+    async def run_pass(self) -> int:
+        async with self.db.transaction() as conn:
+            epoch = await leases.acquire(conn, LEASE, "test", timedelta(minutes=1))
+        assert epoch is not None
+        return await self.dispatcher.run_pass(epoch)
+
+    async def dispatched(self) -> list[tuple[UUID, str, UUID]]:
+        """Give (tenant, kind, job) of every attempt, in the order in which they were dealt."""
+        return await self.rows("SELECT tenant_id, kind, job_id FROM attempts ORDER BY id")
+
+    async def rows(self, query: str, *values: Any) -> list[Any]:
+        async with self.db.transaction() as conn:
+            return await (await conn.execute(query.encode(), values)).fetchall()
+
+
+@pytest.fixture
+async def deck(
+    service: JobService, relayer_db: Database, owner_db: Database, handlers: Handlers, valkey_url: str
+) -> Deck:
+    async with owner_db.transaction() as conn:
+        await conn.execute("ALTER TABLE tenants ALTER COLUMN running_cap SET DEFAULT 50")
+        await conn.execute("UPDATE tenants SET running_cap = 10000")
+    time = Time()
+    queue = JobQueue(RedisSettings(url=SecretStr(valkey_url)))
+    settings = DispatcherSettings(inline_window=100, isolated_window=10)
+    return Deck(service, relayer_db, Dispatcher(relayer_db, queue, handlers, settings, time), time)
+
+
+async def test_one_job_beside_five_thousand_is_among_the_first_two(deck: Deck, tenants: list[UUID]) -> None:
+    await deck.submit(tenants[0], 5_000)
+    (late,) = await deck.submit(tenants[1], 1)
+    await deck.run_pass()
+    assert late in [job for _, _, job in (await deck.dispatched())[:2]]
+
+
+async def test_a_flood_over_kinds_gains_nothing(deck: Deck, tenants: list[UUID]) -> None:
+    await deck.submit(tenants[0], 200)
+    await deck.submit(tenants[0], 200, "test.nap")
+    await deck.submit(tenants[0], 200, options=Options(priority=Priority.HIGH))
+    await deck.submit(tenants[1], 200)
+    while await deck.run_pass():
+        pass
+    assert Counter(tenant for tenant, _, _ in await deck.dispatched()) == {tenants[0]: 50, tenants[1]: 50}
+
+
+async def test_high_goes_before_normal_and_old_before_new(deck: Deck, tenants: list[UUID]) -> None:
+    normal = await deck.submit(tenants[0], 3)
+    high = await deck.submit(tenants[0], 3, options=Options(priority=Priority.HIGH))
+    await deck.run_pass()
+    assert [job for _, _, job in await deck.dispatched()] == [*high, *normal]
+
+
+async def test_a_tenants_cap_holds_over_both_modes(
+    deck: Deck, tenants: list[UUID], owner_db: Database
+) -> None:
+    async with owner_db.transaction() as conn:
+        await conn.execute("UPDATE tenants SET running_cap = 7")
+    await deck.submit(tenants[0], 20)
+    await deck.submit(tenants[0], 20, "test.sleep")
+    while await deck.run_pass():
+        pass
+    assert len(await deck.dispatched()) == 7
+
+
+async def test_a_kinds_cap_holds_over_all_tenants_and_says_so(
+    deck: Deck, tenants: list[UUID], owner_db: Database
+) -> None:
+    async with owner_db.transaction() as conn:
+        await conn.execute("INSERT INTO kind_caps VALUES ('test.nap', 3)")
+        await conn.execute(
+            "INSERT INTO workers VALUES (%s, 'inline', 'w', 1, now(), now() + interval '1 h')", [new_id()]
+        )
+    naps = [job for tenant in tenants for job in await deck.submit(tenant, 5, "test.nap")]
+    await deck.submit(tenants[0], 5)
+    while await deck.run_pass():
+        pass
+    assert Counter(kind for _, kind, _ in await deck.dispatched()) == {"test.nap": 3, "digest": 5}
+    deck.time.ahead += 2 * SECOND
+    await deck.run_pass()
+    jobs = [await deck.service.get(tenants[0], job) for job in naps[:5]]
+    assert {job.status_reason for job in jobs if job is not None} == {"kind_cap"}
+
+
+async def test_a_scheduled_job_waits_for_its_time(deck: Deck, tenants: list[UUID]) -> None:
+    later = utc_now() + timedelta(hours=2)
+    (job,) = await deck.submit(tenants[0], 1, options=Options(run_at=later))
+    seen = await deck.service.get(tenants[0], job)
+    assert seen is not None
+    assert (seen.status_reason, seen.run_at) == ("scheduled", later)
+    for deck.time.ahead in (timedelta(0), timedelta(minutes=1), timedelta(minutes=119)):
+        assert await deck.run_pass() == 0
+    deck.time.ahead = timedelta(hours=2)
+    assert await deck.run_pass() == 1
+
+
+async def test_a_job_due_now_is_not_held_up_by_a_scheduled_one(deck: Deck, tenants: list[UUID]) -> None:
+    await deck.submit(tenants[0], 1, options=Options(run_at=utc_now() + timedelta(days=1)))
+    await deck.run_pass()
+    (now,) = await deck.submit(tenants[0], 1)
+    assert await deck.run_pass() == 1
+    assert [job for _, _, job in await deck.dispatched()] == [now]
+
+
+async def test_a_submission_that_commits_late_is_found_within_a_second(
+    deck: Deck, tenants: list[UUID], api_db: Database, handlers: Handlers, registry_row: RegistryRow
+) -> None:
+    """It sees its queue active, and commits after the dispatcher has found the queue empty."""
+    await deck.submit(tenants[0], 1)
+    late = prepare(
+        Submission("digest", {"text": "late"}, {}, None, bytes(32)),
+        handlers,
+        tenant=tenants[0],
+        registry=registry_row.id,
+        route="test",
+        at=utc_now(),
+    )
+    async with api_db.transaction(tenants[0]) as conn:
+        assert await submission_repository.insert_jobs(conn, [late.new]) != [None]
+        assert await deck.run_pass() == 1
+        assert await deck.run_pass() == 0
+    deck.time.ahead += SECOND
+    assert await deck.run_pass() == 1
+
+
+async def test_queues_that_stay_empty_are_forgotten_and_found_again(
+    deck: Deck, tenants: list[UUID], owner_db: Database
+) -> None:
+    await deck.submit(tenants[0], 1)
+    await deck.run_pass()
+    async with owner_db.transaction() as conn:
+        await conn.execute("UPDATE jobs SET state = 'processing'")
+    for _ in range(4):
+        await deck.run_pass()
+        deck.time.ahead += timedelta(seconds=31)
+    await deck.run_pass()
+    assert await deck.rows("SELECT FROM active_queues") == await deck.rows("SELECT FROM turns") == []
+    await deck.submit(tenants[0], 1)
+    assert await deck.run_pass() == 1
+    # Whatever removed the row of a queue that has a job: the sweep of the minute makes a new one.
+    await deck.submit(tenants[1], 1)
+    async with owner_db.transaction() as conn:
+        await conn.execute("DELETE FROM active_queues")
+    assert await deck.run_pass() == 0
+    deck.time.ahead += timedelta(minutes=1)
+    assert await deck.run_pass() == 1
+
+
+async def test_the_bell_rings_for_a_queue_at_rest_only(deck: Deck, tenants: list[UUID], urls: Any) -> None:
+    connection = await AsyncConnection.connect(urls.relayer, autocommit=True)
+    async with connection:
+        await connection.execute("LISTEN jobseal_jobs")
+        for _ in range(3):
+            await deck.submit(tenants[0], 1)
+        await deck.submit(tenants[1], 1, options=Options(run_at=utc_now() + timedelta(hours=1)))
+        assert len([ring async for ring in connection.notifies(timeout=0.3)]) == 1
+        await deck.run_pass()
+        await deck.submit(tenants[0], 1)
+        assert len([ring async for ring in connection.notifies(timeout=0.3)]) == 1
+
+
+async def test_two_dispatchers_never_give_one_job_two_attempts(
+    deck: Deck, tenants: list[UUID], relayer_db: Database
+) -> None:
+    """The lease keeps them apart; behind it stands the index of live attempts."""
+    (job,) = await deck.submit(tenants[0], 1)
+    await deck.run_pass()
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        async with relayer_db.transaction() as conn:
+            await conn.execute(
+                """INSERT INTO attempts (id, job_id, tenant_id, kind, priority, number, mode, state, dispatched_at)
+                   SELECT %s, job_id, tenant_id, kind, priority, 2, mode, 'dispatched', now() FROM attempts""",
+                [new_id()],
+            )
+    assert [one for _, _, one in await deck.dispatched()] == [job]
+
+
+async def test_an_unknown_kind_is_said_of_its_jobs(
+    deck: Deck, tenants: list[UUID], owner_db: Database
+) -> None:
+    (job,) = await deck.submit(tenants[0], 1)
+    async with owner_db.transaction() as conn:
+        await conn.execute("UPDATE jobs SET kind = 'gone'")
+        await conn.execute("UPDATE active_queues SET kind = 'gone'")
+    assert await deck.run_pass() == 0
+    seen = await deck.service.get(tenants[0], job)
+    assert seen is not None
+    assert seen.status_reason == "unknown_kind"
+
+
+@pytest.fixture
+def pages_read(
+    owner_db: Database, urls: Any, registry_row: RegistryRow, tenants: list[UUID]
+) -> Callable[[int], Awaitable[dict[str, int]]]:
+    """How many pages a pass's queries read while that many jobs wait: what they cost, on any machine."""
+
+    async def measure(jobs: int) -> dict[str, int]:
+        async with owner_db.transaction() as conn:
+            await conn.execute("TRUNCATE jobs CASCADE")
+            await conn.execute(
+                """INSERT INTO jobs (id, tenant_id, registry_id, ticket, kind, state, status_reason, input, input_hash,
+                                     metadata, salt, max_attempts, run_at, created_at)
+                   SELECT gen_random_uuid(), (%s::uuid[])[1 + n %% 2], %s, n, 'digest', 'created', 'queued', '{}',
+                          sha256(''), '{}', sha256(''), 3, now() - n * interval '1 ms', now()
+                   FROM generate_series(1, %s) AS n""",
+                [tenants, registry_row.id, jobs],
+            )
+            await dispatch_repository.find_queues(conn)
+        async with await AsyncConnection.connect(urls.owner, autocommit=True) as conn:
+            await conn.execute("VACUUM ANALYZE jobs")
+            await conn.execute("VACUUM ANALYZE active_queues")
+            at = utc_now()
+            modes = {"kinds": ["digest"], "modes": ["inline"], "at": at}
+            quotas = {"tenants": tenants, "quotas": [100, 100], "kinds": ["digest"], "at": at}
+            return {
+                name: await _pages(conn, query, values)
+                for name, query, values in (
+                    ("ring", dispatch_repository._RING, modes),
+                    ("waiting", dispatch_repository._WAITING, quotas),
+                    ("find_queues", dispatch_repository._FIND_QUEUES, {}),
+                )
+            }
+
+    return measure
+
+
+async def _pages(conn: AsyncConnection[Any], query: str, values: dict[str, Any]) -> int:
+    cursor = await conn.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {query}".encode(), values)
+    ((plans,),) = await cursor.fetchall()
+    plan = plans[0]["Plan"]
+    return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
+
+
+async def test_a_pass_costs_the_same_for_fifty_times_as_many_waiting_jobs(
+    pages_read: Callable[[int], Awaitable[dict[str, int]]],
+) -> None:
+    few, many = await pages_read(1_000), await pages_read(50_000)
+    for name, pages in few.items():
+        assert many[name] <= 2 * pages + 20, (name, pages, many[name])
+
+
+async def test_pushes_that_the_queue_lost_are_pushed_again(
+    deck: Deck, tenants: list[UUID], valkey_url: str
+) -> None:
+    await deck.submit(tenants[0], 3)
+    queue = JobQueue(RedisSettings(url=SecretStr(valkey_url)))
+    assert await deck.run_pass() == 3
+    first = await queue.waiting(Mode.INLINE)
+    deck.time.ahead += 10 * SECOND
+    assert await deck.run_pass() == 0
+    await queue._ask(queue._redis.flushall)
+    deck.time.ahead += 10 * SECOND
+    assert await deck.run_pass() == 3
+    assert not await queue.waiting(Mode.INLINE) & first
+    assert len(await deck.dispatched()) == 3
