@@ -6,6 +6,7 @@ MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
 INPUT ?=
+ARGS ?=
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.tools/bin:$(PATH)
 
 .PHONY: help
@@ -42,6 +43,8 @@ lock: ## Compile the locks anew from pyproject.toml and package.json
 		--generate-hashes --no-emit-index-url --no-header --no-annotate --quiet -o requirements.lock
 	.venv/bin/uv pip compile --group verify --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header --no-annotate --quiet -o tools/verify.lock
+	.venv/bin/uv pip compile --group bench --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header --no-annotate --quiet -o tools/bench.lock
 	awk '/^uv==/ {p=1; print; next} /^[a-z]/ {p=0} p' requirements.lock > tools/bootstrap.lock
 	npm install --package-lock-only --ignore-scripts --no-audit --no-fund --silent
 	node tools/strip-npm-lock
@@ -157,6 +160,17 @@ coverage: out/.stamp ## Every line, branch and function of the contracts is reac
 .PHONY: mutants
 mutants: setup ## Change the contracts in a thousand small ways: a test has to fail each time
 	PYTHONPATH=tools $(PYTHON) -m mutants
+
+# --- bench --------------------------------------------------------------------------------------
+
+.tools/bench/.stamp: .venv/.stamp tools/bench.lock
+	uv venv --quiet --clear --python .venv/bin/python .tools/bench
+	uv pip sync --quiet --require-hashes --python .tools/bench/bin/python tools/bench.lock
+	touch $@
+
+.PHONY: bench-engine
+bench-engine: .tools/bench/.stamp ## The job engine beside RQ and Celery, in one run
+	python -m bench.engine $(ARGS)
 
 # --- verify -------------------------------------------------------------------------------------
 

@@ -1,0 +1,1 @@
+"""The engines that are compared, one a module, each with two workers."""
