@@ -17,7 +17,8 @@ from bench.engine.contender import ROOT, WORKERS, Contender
 from bench.engine.servers import Stores
 from bench.handlers.jobseal_bench_handlers import Noop
 from relayer.jobs.handlers.registry import Handlers
-from relayer.jobs.service import JobService, Submission
+from relayer.jobs.service import JobService
+from relayer.jobs.submission import Submission
 from relayer.local.process import LOCALHOST, write_private
 from relayer.model.clock import utc_now
 from relayer.model.ids import new_id
