@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import socket
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 
 import structlog
@@ -47,8 +47,12 @@ from relayer.store.database import Database
 from relayer.store.doorbell import Doorbell
 from relayer.store.registries import RegistryRow
 
-LOOPS = ("dispatcher", "reaper", "canceller", "redriver", "batcher", "sender", "indexer")
+ENGINE_LOOPS = ("dispatcher", "reaper", "canceller", "redriver")
+CHAIN_LOOPS = ("batcher", "sender", "indexer")
+LOOPS = ENGINE_LOOPS + CHAIN_LOOPS
 _FIRST_TRY_AGAIN_S = 1.0
+# Passes of the job engine are short, and nothing is dispatched while a dead leader's lease runs.
+_ENGINE_LEASE = timedelta(seconds=8)
 
 _log = structlog.get_logger(__name__)
 
@@ -58,25 +62,32 @@ class WrongChainError(JobsealError):
 
 
 async def run_relayer(only: str | None = None) -> None:
-    """Run the relayer's loops, or one of them, until SIGTERM or SIGINT."""
+    """Run the relayer's loops, or one of them, until SIGTERM or SIGINT.
+
+    A process that runs a loop of the job engine alone needs no chain, and is told no key.
+    """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    chain = ChainSettings()
-    database = DatabaseSettings()
-    bell = Doorbell(database, BELL)
-    async with Database(database) as db, JsonRpc(chain.rpc_url, chain.request_timeout) as rpc:
-        registry = await _registry(db, RegistrySettings(), stopping)
-        if registry is None:
-            return
-        chosen = [one for one in _loops(db, rpc, chain, registry, bell) if only in {None, one.name}]
+    settings = DatabaseSettings()
+    async with AsyncExitStack() as stack:
+        db = await stack.enter_async_context(Database(settings))
+        loops: list[Loop] = []
+        if only not in CHAIN_LOOPS:
+            bell = Doorbell(settings, BELL)
+            listening = asyncio.create_task(bell.listen())
+            stack.callback(listening.cancel)
+            loops += _engine_loops(db, bell)
+        if only not in ENGINE_LOOPS:
+            chain = ChainSettings()
+            rpc = await stack.enter_async_context(JsonRpc(chain.rpc_url, chain.request_timeout))
+            registry = await _registry(db, RegistrySettings(), stopping)
+            if registry is None:
+                return
+            loops += _chain_loops(db, rpc, chain, registry)
         owner = f"{socket.gethostname()}/{os.getpid()}/{new_id()}"
-        listening = asyncio.create_task(bell.listen())
-        try:
-            await leading.run(chosen, db, owner, stopping)
-        finally:
-            listening.cancel()
+        await leading.run([one for one in loops if only in {None, one.name}], db, owner, stopping)
 
 
 async def _registry(db: Database, settings: RegistrySettings, stopping: asyncio.Event) -> RegistryRow | None:
@@ -117,17 +128,24 @@ def on_chain(rpc: JsonRpc, chain_id: int, run_pass: Pass) -> Pass:
     return guarded
 
 
-def _loops(
-    db: Database, rpc: JsonRpc, chain: ChainSettings, registry: RegistryRow, bell: Doorbell
-) -> list[Loop]:
+def _engine_loops(db: Database, bell: Doorbell) -> list[Loop]:
     reaping = ReaperSettings()
-    blobs = LocalBlobStore(BlobSettings().folder)
-    client = RegistryClient(rpc, registry.chain_id, registry.address)
     queue = JobQueue(RedisSettings())
     dispatcher = Dispatcher(db, queue, load_handlers(), DispatcherSettings(), utc_now)
     reaper = Reaper(db, reaping, utc_now)
     canceller = Canceller(db, queue, reaping, utc_now)
     redriver = Redriver(db, utc_now)
+    return [
+        Loop("dispatcher", dispatcher.run_pass, timedelta(milliseconds=50), _ENGINE_LEASE, bell.rung),
+        Loop("reaper", reaper.run_pass, timedelta(seconds=1), _ENGINE_LEASE),
+        Loop("canceller", canceller.run_pass, timedelta(milliseconds=250), _ENGINE_LEASE),
+        Loop("redriver", redriver.run_pass, timedelta(seconds=1), _ENGINE_LEASE),
+    ]
+
+
+def _chain_loops(db: Database, rpc: JsonRpc, chain: ChainSettings, registry: RegistryRow) -> list[Loop]:
+    blobs = LocalBlobStore(BlobSettings().folder)
+    client = RegistryClient(rpc, registry.chain_id, registry.address)
     batcher = Batcher(db, blobs, registry, BatcherSettings(), utc_now)
     sender = Sender(
         db,
@@ -148,10 +166,6 @@ def _loops(
         clock=utc_now,
     )
     return [
-        Loop("dispatcher", dispatcher.run_pass, timedelta(milliseconds=50), bell.rung),
-        Loop("reaper", reaper.run_pass, timedelta(seconds=1)),
-        Loop("canceller", canceller.run_pass, timedelta(milliseconds=250)),
-        Loop("redriver", redriver.run_pass, timedelta(seconds=1)),
         Loop("batcher", batcher.run_pass, timedelta(milliseconds=250)),
         Loop("sender", on_chain(rpc, registry.chain_id, sender.run_pass), timedelta(milliseconds=500)),
         Loop("indexer", on_chain(rpc, registry.chain_id, indexer.run_pass), timedelta(milliseconds=500)),

@@ -13,9 +13,9 @@ from relayer.model.errors import JobsealError, UnavailableError
 from relayer.store import leases
 from relayer.store.database import Database
 
-_LEASE = timedelta(seconds=30)
-_RENEW_AFTER_S = 10.0
-_FOLLOWER_WAIT_S = 2.0
+# A lease is renewed between passes, when a part of it is over.
+_RENEW_AFTER = 4
+_FOLLOWER_WAIT_S = 1.0
 _UNAVAILABLE_WAIT_S = 1.0
 _FAILURE_WAIT_S = 5.0
 
@@ -28,12 +28,14 @@ _log = structlog.get_logger(__name__)
 class Loop:
     """A loop: `run_pass` takes the epoch of the lease and gives how much it did; after 0 it rests.
 
-    `bell` ends a rest early; it is cleared before a pass, so that no ring is missed.
+    `lease` is longer than a pass takes; a leader that dies is followed when it is over. `bell` ends a rest early; it is
+    cleared before a pass, so that no ring is missed.
     """
 
     name: str
     run_pass: Pass
     rest: timedelta
+    lease: timedelta = timedelta(seconds=30)
     bell: asyncio.Event | None = None
 
 
@@ -86,11 +88,15 @@ class Leader:
         return 0.0 if done else self._loop.rest.total_seconds()
 
     async def _renew(self) -> None:
-        if self._epoch is not None and time.monotonic() - self._renewed < _RENEW_AFTER_S:
+        lease = self._loop.lease
+        if (
+            self._epoch is not None
+            and time.monotonic() - self._renewed < lease.total_seconds() / _RENEW_AFTER
+        ):
             return
         started = time.monotonic()
         async with self._db.transaction() as conn:
-            epoch = await leases.acquire(conn, self._loop.name, self._owner, _LEASE)
+            epoch = await leases.acquire(conn, self._loop.name, self._owner, lease)
         if epoch != self._epoch:
             _log.info("leads" if epoch else "follows", loop=self._loop.name, epoch=epoch)
         self._epoch, self._renewed = epoch, started

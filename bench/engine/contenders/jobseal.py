@@ -1,7 +1,6 @@
 """Jobseal: `jobseal worker` with two inline workers, the dispatcher and the reaper as processes, and `JobService`."""
 
 import asyncio
-import json
 import os
 import secrets
 import time
@@ -9,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from uuid import UUID
 
-from eth_account import Account
 from pydantic import SecretBytes, SecretStr
 
 from bench.engine import repository
@@ -19,7 +17,6 @@ from bench.handlers.jobseal_bench_handlers import Noop
 from relayer.jobs.handlers.registry import Handlers
 from relayer.jobs.service import JobService
 from relayer.jobs.submission import Submission
-from relayer.local.process import LOCALHOST, write_private
 from relayer.model.clock import utc_now
 from relayer.model.ids import new_id
 from relayer.settings import DatabaseSettings, KeySettings
@@ -68,9 +65,8 @@ class Jobseal(Contender):
         } | self._set
         workers = {"JOBSEAL_WORKER_INLINE": str(WORKERS), "JOBSEAL_WORKER_ISOLATED": "0"}
         self._launch_command("workers", ["worker"], common | workers)
-        loops = common | self._chain_settings()
         for loop in ("dispatcher", "reaper"):
-            self._launch_command(loop, ["relayer", "--only", loop], loops)
+            self._launch_command(loop, ["relayer", "--only", loop], common)
 
     def settings(self) -> dict[str, str]:
         """Say how it runs, and what the environment changed."""
@@ -118,22 +114,6 @@ class Jobseal(Contender):
         service = TenantService(self._owner, KeySettings(pepper=SecretBytes(secrets.token_bytes(32))))
         self._tenants = [await service.create_tenant(f"bench-{new_id()}") for _ in range(TENANTS)]
         return registry
-
-    def _chain_settings(self) -> dict[str, str]:
-        """What the relayer asks for at its start; no loop that runs here speaks with a chain."""
-        keystore, password = self.home / "keystore.json", self.home / "password"
-        secret = secrets.token_hex(16)
-        # A random password needs no slow derivation.
-        write_private(keystore, json.dumps(Account.create().encrypt(secret, kdf="pbkdf2", iterations=1_000)))
-        write_private(password, secret)
-        return {
-            "JOBSEAL_REGISTRY_CHAIN_ID": str(_CHAIN_ID),
-            "JOBSEAL_REGISTRY_ADDRESS": f"0x{_ADDRESS.hex()}",
-            "JOBSEAL_CHAIN_RPC_URL": f"http://{LOCALHOST}:9",
-            "JOBSEAL_CHAIN_KEYSTORE": str(keystore),
-            "JOBSEAL_CHAIN_KEYSTORE_PASSWORD_FILE": str(password),
-            "JOBSEAL_BATCHER_MANIFEST_KEY": secrets.token_hex(32),
-        }
 
     async def _submit_one(self, number: int) -> int:
         assert self._service is not None
