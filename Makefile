@@ -7,6 +7,7 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 INPUT ?=
 ARGS ?=
+SECONDS := $(if $(filter command line environment,$(origin SECONDS)),$(SECONDS),120)
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.tools/bin:$(PATH)
 
 .PHONY: help
@@ -171,6 +172,10 @@ mutants: setup ## Change the contracts in a thousand small ways: a test has to f
 .PHONY: bench-engine
 bench-engine: .tools/bench/.stamp ## The job engine beside RQ and Celery, in one run
 	python -m bench.engine $(ARGS)
+
+.PHONY: soak
+soak: setup ## The job engine under load while its parts are killed (SECONDS=120)
+	python -m bench.soak $(SECONDS)
 
 # --- verify -------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+from collections.abc import Set as AbstractSet
 from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 
@@ -61,10 +62,10 @@ class WrongChainError(JobsealError):
     """The node belongs to another chain than the registry."""
 
 
-async def run_relayer(only: str | None = None) -> None:
-    """Run the relayer's loops, or one of them, until SIGTERM or SIGINT.
+async def run_relayer(names: AbstractSet[str]) -> None:
+    """Run loops of the relayer until SIGTERM or SIGINT.
 
-    A process that runs a loop of the job engine alone needs no chain, and is told no key.
+    A process that runs loops of the job engine alone needs no chain, and is told no key.
     """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -74,12 +75,12 @@ async def run_relayer(only: str | None = None) -> None:
     async with AsyncExitStack() as stack:
         db = await stack.enter_async_context(Database(settings))
         loops: list[Loop] = []
-        if only not in CHAIN_LOOPS:
+        if not names.isdisjoint(ENGINE_LOOPS):
             bell = Doorbell(settings, BELL)
             listening = asyncio.create_task(bell.listen())
             stack.callback(listening.cancel)
             loops += _engine_loops(db, bell)
-        if only not in ENGINE_LOOPS:
+        if not names.isdisjoint(CHAIN_LOOPS):
             chain = ChainSettings()
             rpc = await stack.enter_async_context(JsonRpc(chain.rpc_url, chain.request_timeout))
             registry = await _registry(db, RegistrySettings(), stopping)
@@ -87,7 +88,7 @@ async def run_relayer(only: str | None = None) -> None:
                 return
             loops += _chain_loops(db, rpc, chain, registry)
         owner = f"{socket.gethostname()}/{os.getpid()}/{new_id()}"
-        await leading.run([one for one in loops if only in {None, one.name}], db, owner, stopping)
+        await leading.run([one for one in loops if one.name in names], db, owner, stopping)
 
 
 async def _registry(db: Database, settings: RegistrySettings, stopping: asyncio.Event) -> RegistryRow | None:

@@ -39,6 +39,11 @@ def resume(roots: Iterable[int]) -> None:
     _signal(roots, signal.SIGCONT)
 
 
+def descendants(root: int) -> list[int]:
+    """Give a process and all below it, the upper before the lower; nothing where it has ended."""
+    return _tree(_stats(), [root])
+
+
 def _signal(roots: Iterable[int], number: signal.Signals) -> None:
     for pid in _tree(_stats(), roots):
         with suppress(ProcessLookupError):

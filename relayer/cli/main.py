@@ -63,16 +63,19 @@ def worker() -> None:
 @app.command()
 @one_line_errors
 def relayer(
-    only: Annotated[str | None, typer.Option(help="Run one loop instead of all.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Run this loop instead of all; may be given more than once.")
+    ] = None,
 ) -> None:
-    """Run the loops: dispatcher, reaper, batcher, sender, indexer. Run two or more of these."""
+    """Run the loops that dispatch, watch, confirm and index. Run two or more of these."""
     from relayer import app as root  # noqa: PLC0415
     from relayer.telemetry import logs  # noqa: PLC0415
 
-    if only is not None and only not in root.LOOPS:
-        raise typer.BadParameter(f"no such loop; choose one of {', '.join(root.LOOPS)}", param_hint="--only")
+    names = set(only or root.LOOPS)
+    if not names.issubset(root.LOOPS):
+        raise typer.BadParameter(f"no such loop; choose of {', '.join(root.LOOPS)}", param_hint="--only")
     logs.configure("relayer")
-    asyncio.run(root.run_relayer(only))
+    asyncio.run(root.run_relayer(names))
 
 
 @app.command()
