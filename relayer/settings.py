@@ -4,6 +4,7 @@ A process reads only the concerns it uses, so that it holds no secret it does no
 `JOBSEAL_DATABASE_URL` is that of the process's own database role.
 """
 
+import math
 import os
 import sys
 from datetime import timedelta
@@ -110,11 +111,20 @@ class KeySettings(BaseSettings):
     pepper_version: Annotated[int, Field(ge=1)] = 1
 
 
-def _cores() -> int:
-    """How many cores this process may use."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+_CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
+def cores() -> int:
+    """How many cores this process may use, by affinity and by the quota of its container."""
+    if sys.platform != "linux":
+        return os.cpu_count() or 1
+    allowed = len(os.sched_getaffinity(0))
+    try:
+        quota, period = _CPU_QUOTA.read_text().split()
+        return max(1, min(allowed, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):
+        # No such file, or a quota of "max".
+        return allowed
 
 
 class WorkerSettings(BaseSettings):
@@ -126,8 +136,8 @@ class WorkerSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="JOBSEAL_WORKER_")
 
-    inline: Annotated[int, Field(ge=0, le=256)] = Field(default_factory=lambda: max(1, _cores() // 2))
-    isolated: Annotated[int, Field(ge=0, le=256)] = Field(default_factory=_cores)
+    inline: Annotated[int, Field(ge=0, le=256)] = Field(default_factory=lambda: max(1, cores() // 2))
+    isolated: Annotated[int, Field(ge=0, le=256)] = Field(default_factory=cores)
     lease: timedelta = timedelta(seconds=30)
     renew_every: timedelta = timedelta(seconds=10)
     check_every: timedelta = timedelta(seconds=1)

@@ -30,6 +30,7 @@ WHERE a.id = f.id AND j.id = a.job_id
 RETURNING a.id, a.job_id, a.tenant_id, a.number, a.fencing_token, j.kind, j.input,
           j.state_version AS job_version, j.max_attempts, j.first_backoff, j.longest_backoff, j.retry_codes,
           greatest(interval '0', least(j.run_limit, j.created_at + j.total_limit - %(at)s)) AS run_limit,
+          coalesce(j.created_at + j.total_limit - %(at)s < j.run_limit, false) AS is_total,
           (SELECT count(*) FROM attempts p WHERE p.job_id = a.job_id AND p.number > j.forgiven_until
                                              AND p.state = 'failed') AS failures
 """

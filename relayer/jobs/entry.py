@@ -1,25 +1,36 @@
 """Where RQ enters: the two functions that the queues name. Connections open here, after any fork."""
 
+import asyncio
 import atexit
 import os
 import signal
 import socket
 import threading
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from uuid import UUID
 
-from relayer.jobs.execution import Execution
+from relayer.jobs.execution import Execution, Result
 from relayer.jobs.handlers.registry import Handlers, load_handlers
 from relayer.jobs.inline import InlineWorker
 from relayer.jobs.isolated import IsolatedWorker
 from relayer.jobs.lease_keeper import LeaseKeeper
-from relayer.jobs.tied import die_with
+from relayer.jobs.pulse import Pulse
+from relayer.jobs.tied import take_in_orphans
 from relayer.model.clock import utc_now
-from relayer.settings import BlobSettings, DatabaseSettings, WorkerSettings
+from relayer.model.errors import UnavailableError
+from relayer.settings import BlobSettings, DatabaseSettings, WorkerSettings, cores
 from relayer.store.blobs import LocalBlobStore
 from relayer.store.database import Database
 from relayer.store.runner import Runner
+
+_GAVE_UP = 70
+# A horse shares these with its worker.
+pulse = Pulse()
+scratch = Path(os.devnull)
 
 
 def run_inline(attempt_ids: list[str]) -> None:
@@ -44,15 +55,19 @@ def run_isolated(attempt_ids: list[str]) -> None:
 
     SIGTERM starts the time of grace, after which what still runs is handed back.
     """
+    take_in_orphans()
     parts = _parts()
     signal.signal(signal.SIGTERM, lambda *_: parts.drain_later())
-    die_with(os.getppid())
+    # The worker forks with the signal blocked, so that none is lost before this line.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     worker = IsolatedWorker(
         parts.execution,
         parts.keeper,
         parts.blobs,
+        scratch=scratch,
         max_bytes=parts.max_bytes,
         memory_bytes=parts.settings.memory_bytes,
+        cores=cores(),
     )
     for one in attempt_ids:
         parts.runner.run(worker.run(UUID(one)))
@@ -85,18 +100,32 @@ class _Parts:
 def _parts() -> _Parts:
     settings, blobs = WorkerSettings(), BlobSettings()
     database = DatabaseSettings(pool_size=1)
+    name = f"{socket.gethostname()}/{os.getpid()}"
+
+    def give_up(results: Sequence[Result]) -> None:
+        asyncio.run(_write_last(database, name, settings, results))
+        os._exit(_GAVE_UP)
+
     runner, db = Runner(), Database(database)
     runner.run(db.open())
-    name = f"{socket.gethostname()}/{os.getpid()}"
     return _Parts(
         settings,
         runner,
         db,
         Execution(db, name, settings.lease, utc_now),
-        LeaseKeeper(database, settings),
+        LeaseKeeper(database, settings, give_up, pulse.beat),
         LocalBlobStore(blobs.folder),
         blobs.max_bytes,
     )
+
+
+async def _write_last(
+    database: DatabaseSettings, name: str, settings: WorkerSettings, results: Sequence[Result]
+) -> None:
+    """Write ends down by a connection of its own, because the process's loop does not turn any more."""
+    with suppress(UnavailableError):
+        async with Database(database) as db:
+            await Execution(db, name, settings.lease, utc_now).finish(results)
 
 
 @cache

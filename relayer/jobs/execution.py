@@ -1,23 +1,28 @@
 """What every worker does around a handler: open attempts, then write down how they ended, fenced by their tokens."""
 
+import asyncio
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from random import SystemRandom
 from typing import Any
 from uuid import UUID
 
+import psycopg
+
 from relayer.jobs import attempt_repository as attempts
+from relayer.jobs.backoff import backoff
 from relayer.jobs.failure import Failure, Stop
 from relayer.jobs.records import OpenAttempt
 from relayer.jobs.transition import Change, JobOutput, transition
 from relayer.model.clock import Clock
+from relayer.model.errors import UnavailableError
 from relayer.model.lifecycle import JobState
 from relayer.store.database import Database
 
 Outcome = JobOutput | Failure | Stop
-_random = SystemRandom()
+# How long an end that could not be written waits for the next try.
+_TRY_AGAIN_S = 0.25
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,9 @@ class Execution:
         Returns:
             The ids of the attempts that were still ours; of the others nothing is written.
 
+        Raises:
+            UnavailableError: the database is away, or went away in the middle.
+
         """
         at = self._clock()
         async with self._db.transaction() as conn:
@@ -71,6 +79,22 @@ class Execution:
                 await attempts.own_outputs(conn, made, at)
             await transition(conn, [_change(one, at) for one in held], at)
         return ours
+
+    async def finish_while_held(
+        self, results: Sequence[Result], is_held: Callable[[OpenAttempt], bool]
+    ) -> set[UUID]:
+        """Do as `finish` does, and try again for as long as leases are held.
+
+        What was worked out is not lost because the database is away for a moment.
+        """
+        left = list(results)
+        while left := [one for one in left if is_held(one.attempt)]:
+            try:
+                return await self.finish(left)
+            except (UnavailableError, psycopg.OperationalError):
+                # The outcome of a lost commit is unknown; where it took place, the next try finds nothing of ours.
+                await asyncio.sleep(_TRY_AGAIN_S)
+        return set()
 
 
 def _start(attempt: OpenAttempt) -> Change:
@@ -102,9 +126,8 @@ def _finish(
 
 def _error(attempt: OpenAttempt, failure: Failure) -> dict[str, Any]:
     return {
-        # The database keeps no NUL in its texts.
-        "code": failure.code.replace("\0", "\N{REPLACEMENT CHARACTER}"),
-        "message": failure.message.replace("\0", "\N{REPLACEMENT CHARACTER}"),
+        "code": failure.code,
+        "message": failure.message,
         "retryable": failure.retryable,
         "attempt": attempt.number,
     }
@@ -133,7 +156,9 @@ def _after_failure(attempt: OpenAttempt, failure: Failure, at: datetime) -> Chan
     )
     if not is_tried_again:
         return _step(attempt, JobState.FAILED, reason=failure.code, error=error)
-    wait = _backoff(attempt, failures) if failure.retry_after is None else failure.retry_after
+    wait = failure.retry_after
+    if wait is None:
+        wait = backoff(attempt.first_backoff, attempt.longest_backoff, failures)
     return _step(attempt, JobState.CREATED, reason="retry", error=error, run_at=at + wait)
 
 
@@ -150,11 +175,3 @@ def _step(attempt: OpenAttempt, target: JobState, **rest: Any) -> Change:
         details=details,
         **rest,
     )
-
-
-def _backoff(attempt: OpenAttempt, failures: int) -> timedelta:
-    """Full jitter: anything from the first backoff up to a bound that doubles with every failure."""
-    doublings = min(failures, 40)
-    bound = max(attempt.first_backoff, min(attempt.longest_backoff, attempt.first_backoff * 2**doublings))
-    seconds = _random.uniform(attempt.first_backoff.total_seconds(), bound.total_seconds())
-    return timedelta(seconds=seconds)

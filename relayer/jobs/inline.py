@@ -1,17 +1,19 @@
 """Runs short jobs side by side on the worker's own loop, and writes their ends down in groups."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Collection
 from typing import Any
 from uuid import UUID
 
 from relayer.jobs.blob_references import find_references, parse_reference
 from relayer.jobs.execution import Execution, Outcome, Result
-from relayer.jobs.failure import Failure, Stop
-from relayer.jobs.handlers.base import JobCancelledError, JobFailedError
-from relayer.jobs.handlers.registry import Handlers
-from relayer.jobs.lease_keeper import Hold, LeaseKeeper
-from relayer.jobs.records import OpenAttempt
+from relayer.jobs.failure import Failure
+from relayer.jobs.handlers.base import Handler, JobCancelledError, JobFailedError
+from relayer.jobs.handlers.registry import HandlerError, Handlers
+from relayer.jobs.hold import Hold
+from relayer.jobs.lease_keeper import LeaseKeeper
+from relayer.jobs.plain_text import progress_text
 from relayer.jobs.transition import JobOutput
 from relayer.seal.commitment import parse_json
 from relayer.store.blobs import BlobStore, BlobTooLargeError
@@ -36,7 +38,7 @@ class InlineContext:
 
     def report(self, progress: dict[str, Any]) -> None:
         """Keep the progress for the next renewal of the lease."""
-        self._hold.progress = progress
+        self._hold.progress = progress_text(progress)
 
     def is_cancelled(self) -> bool:
         """Whether the attempt should come to an end."""
@@ -72,53 +74,61 @@ class InlineWorker:
         While one group's ends are being committed others come to theirs, and form the next group: a lone job is
         finished at once, a crowd in few transactions.
         """
-        opened = await self._execution.open(ids)
-        running = {asyncio.create_task(self._attempt(one)) for one in opened}
+        asked = time.monotonic()
+        # All of them at once: the first handler may hold up the loop before the second one gets its turn.
+        holds = [self._keeper.hold(one, asked) for one in await self._execution.open(ids)]
+        running = {asyncio.create_task(self._attempt(hold)) for hold in holds}
         try:
             while running:
                 done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 results = [result for task in done if (result := task.result()) is not None]
-                await self._execution.finish(results)
+                await self._execution.finish_while_held(results, self._keeper.is_held)
                 for result in results:
                     self._keeper.release(result.attempt)
         finally:
-            # Leases that are left when the database went away run out, and the reaper finds them.
+            # Leases that are left where something broke run out, and the reaper finds them.
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
-            for one in opened:
-                self._keeper.release(one)
+            for hold in holds:
+                self._keeper.release(hold.attempt)
 
-    async def _attempt(self, attempt: OpenAttempt) -> Result | None:
+    async def _attempt(self, hold: Hold) -> Result | None:
         """Run one attempt; None where its lease was lost, so that nothing of it may be written."""
-        hold = self._keeper.hold(attempt)
+        hold.run_in(asyncio.current_task())
         try:
-            outcome = await self._outcome(attempt, hold)
-        except (asyncio.CancelledError, JobCancelledError) as error:
-            if hold.stop is None:
-                if isinstance(error, asyncio.CancelledError):
-                    raise
-                outcome = Failure(
-                    "handler_error", "the handler stopped although nobody asked", retryable=True
-                )
-            else:
-                outcome = hold.stop
-        return None if outcome is Stop.LOST else Result(attempt, outcome)
+            outcome = await self._outcome(hold)
+        except (JobCancelledError, asyncio.CancelledError):
+            outcome = hold.stop or Failure.of_needless_stop()
+        finally:
+            hold.settle()
+        if hold.was_ended and hold.stop is not None and isinstance(outcome, Failure):
+            outcome = hold.stop
+        return None if hold.is_lost else Result(hold.attempt, outcome)
 
-    async def _outcome(self, attempt: OpenAttempt, hold: Hold) -> Outcome:
+    async def _outcome(self, hold: Hold) -> Outcome:
+        attempt = hold.attempt
+        clock = asyncio.timeout(attempt.run_limit.total_seconds())
         try:
-            async with asyncio.timeout(attempt.run_limit.total_seconds()):
-                handler = self._handlers[attempt.kind]
+            async with clock:
+                handler = self._handler(attempt.kind)
                 job_input = parse_json(attempt.input.encode())
                 context = InlineContext(job_input, hold, self._blobs)
                 output = await handler.run(handler.input_model.model_validate_json(attempt.input), context)
                 stored = await self._blobs.put(output.chunks, self._max_bytes)
-        except TimeoutError:
-            return Failure.of_time(attempt.run_limit)
+                return JobOutput(stored.hash, stored.size, output.media_type)
+        except (JobCancelledError, asyncio.CancelledError):
+            raise
         except BlobTooLargeError as error:
             return Failure("output_too_large", str(error), retryable=False)
-        except JobCancelledError:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever a handler raises is how its job ended
+        except BaseException as error:  # noqa: BLE001 - whatever a handler raises is how its job ended
+            if clock.expired():
+                return Failure.of_time(attempt.run_limit, is_total=attempt.is_total)
             return Failure.of(error)
-        return JobOutput(stored.hash, stored.size, output.media_type)
+
+    def _handler(self, kind: str) -> Handler:
+        """Give the handler of a kind; what the dispatcher knows may not be installed here."""
+        try:
+            return self._handlers[kind]
+        except KeyError as error:
+            raise HandlerError(f"no plug-in of this worker offers the kind '{kind}'") from error

@@ -1,37 +1,42 @@
 """Runs one attempt in a clean process of its own: the horse keeps the lease and the limits, the child does the work."""
 
 import asyncio
-import contextlib
-import json
 import math
 import os
-import signal
-import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 from relayer.jobs.blob_references import find_references, parse_reference
-from relayer.jobs.child import CANCELLED
+from relayer.jobs.conversation import Conversation, Limits, Request
 from relayer.jobs.execution import Execution, Outcome, Result
-from relayer.jobs.failure import Failure, Stop
-from relayer.jobs.lease_keeper import Hold, LeaseKeeper
+from relayer.jobs.failure import Failure
+from relayer.jobs.hold import Hold
+from relayer.jobs.lease_keeper import LeaseKeeper
 from relayer.jobs.records import OpenAttempt
+from relayer.jobs.scratch import remove_tree
 from relayer.jobs.transition import JobOutput
 from relayer.seal.commitment import parse_json
-from relayer.store.blobs import CHUNK_BYTES, BlobStore, BlobTooLargeError
+from relayer.store.blobs import CHUNK_BYTES, BlobCorruptError, BlobMissingError, BlobStore, BlobTooLargeError
 
 _LOG_TAIL_BYTES = 4096
-_LONGEST_LINE_BYTES = 1 << 20
-# All that a child sees of the platform's environment.
-_KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ")
 
 
 class IsolatedWorker:
-    """Runs attempts of isolated handlers, one at a time."""
+    """Runs attempts of isolated handlers, one at a time.
+
+    Args:
+        execution: opens and finishes attempts.
+        keeper: holds their leases.
+        blobs: where inputs and outputs lie.
+        scratch: where each attempt gets a folder.
+        max_bytes: how large an output, and any file of a handler, may be.
+        memory_bytes: how much address space a handler may have.
+        cores: how many threads of a handler can run at the same time.
+
+    """
 
     def __init__(
         self,
@@ -39,166 +44,105 @@ class IsolatedWorker:
         keeper: LeaseKeeper,
         blobs: BlobStore,
         *,
+        scratch: Path,
         max_bytes: int,
         memory_bytes: int,
+        cores: int,
     ) -> None:
         self._execution = execution
         self._keeper = keeper
         self._blobs = blobs
+        self._scratch = scratch
         self._max_bytes = max_bytes
         self._memory_bytes = memory_bytes
+        self._cores = cores
 
     async def run(self, attempt_id: UUID) -> None:
         """Open an attempt, run it in a child process, and finish it; nothing where it is not ours."""
+        asked = time.monotonic()
         for attempt in await self._execution.open([attempt_id]):
-            hold = self._keeper.hold(attempt)
+            hold = self._keeper.hold(attempt, asked)
             try:
-                result = await self._result(attempt, hold)
-                if result.outcome is not Stop.LOST:
-                    await self._execution.finish([result])
+                # A task of its own, so that what stops the handler never stops the writing of its end.
+                result = await asyncio.create_task(self._attempt(hold))
+                await self._execution.finish_while_held([result], self._keeper.is_held)
             finally:
                 self._keeper.release(attempt)
 
-    async def _result(self, attempt: OpenAttempt, hold: Hold) -> Result:
-        with tempfile.TemporaryDirectory(prefix="jobseal-attempt-", ignore_cleanup_errors=True) as folder:
-            scratch = Path(folder)
-            # A file tells the child: a handler may look at it as often as it likes.
-            hold.on_stop = (scratch / CANCELLED).touch
-            outcome: Outcome
+    async def _attempt(self, hold: Hold) -> Result:
+        hold.run_in(asyncio.current_task())
+        folder = Path(tempfile.mkdtemp(prefix="attempt-", dir=self._scratch))
+        log = os.open(folder / "log", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        output = os.open(folder / "output", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
             try:
-                async with asyncio.timeout(attempt.run_limit.total_seconds()):
-                    outcome = await self._outcome(attempt, scratch, hold)
-            except TimeoutError:
-                outcome = Failure.of_time(attempt.run_limit)
-            except BlobTooLargeError as error:
-                outcome = Failure("output_too_large", str(error), retryable=False)
-            except OSError as error:
-                outcome = Failure(
-                    "worker_error", f"the worker cannot run it: {error.strerror}", retryable=True
-                )
+                outcome = await self._outcome(hold, folder, log, output)
             except asyncio.CancelledError:
-                if hold.stop is None:
-                    raise
-                outcome = hold.stop
-            return Result(attempt, outcome, _log_tail(scratch / "log"))
+                outcome = hold.stop or Failure.of_needless_stop()
+            finally:
+                hold.settle()
+            return Result(hold.attempt, outcome, _log_tail(log))
+        finally:
+            os.close(log)
+            os.close(output)
+            remove_tree(folder)
 
-    async def _outcome(self, attempt: OpenAttempt, scratch: Path, hold: Hold) -> Outcome:
-        references = sorted(
-            {reference for _, reference in find_references(parse_json(attempt.input.encode()))}
+    async def _outcome(self, hold: Hold, folder: Path, log: int, output: int) -> Outcome:
+        attempt = hold.attempt
+        clock = asyncio.timeout(attempt.run_limit.total_seconds())
+        try:
+            async with clock:
+                request = self._request(attempt)
+                await self._lay_out(folder, request.blobs)
+                answer = await Conversation(request, hold, folder, log, output).run()
+                if not isinstance(answer, str):
+                    return answer
+                stored = await self._blobs.put(_read(output), self._max_bytes)
+                return JobOutput(stored.hash, stored.size, answer)
+        except BlobTooLargeError as error:
+            return Failure("output_too_large", str(error), retryable=False)
+        except (BlobMissingError, BlobCorruptError) as error:
+            return Failure.of(error)
+        except OSError as error:
+            if clock.expired():
+                return Failure.of_time(attempt.run_limit, is_total=attempt.is_total)
+            return Failure("worker_error", f"the worker cannot run it: {error.strerror}", retryable=True)
+
+    def _request(self, attempt: OpenAttempt) -> Request:
+        return Request(
+            attempt.kind,
+            attempt.input,
+            sorted({reference for _, reference in find_references(parse_json(attempt.input.encode()))}),
+            Limits(
+                # What a process can use up in its time; the clock of this process ends it, unless it stands still.
+                cpu_s=max(1, math.ceil(attempt.run_limit.total_seconds() * self._cores)),
+                memory_bytes=self._memory_bytes,
+                file_bytes=self._max_bytes,
+            ),
         )
-        await self._lay_out(scratch, references)
-        request = {
-            "parent": os.getpid(),
-            "kind": attempt.kind,
-            "input": attempt.input,
-            "blobs": references,
-            "limits": {
-                "cpu_s": max(1, math.ceil(attempt.run_limit.total_seconds())),
-                "memory_bytes": self._memory_bytes,
-                "file_bytes": self._max_bytes,
-            },
-        }
-        answer, status = await _converse(request, hold, scratch)
-        if answer is None:
-            return Failure("handler_crashed", f"the handler's process {_ended(status)}", retryable=True)
-        if answer.get("cancelled"):
-            return hold.stop or Failure(
-                "handler_error", "the handler stopped although nobody asked", retryable=True
-            )
-        if "code" in answer:
-            wait = answer.pop("retry_after_s")
-            return Failure(**answer, retry_after=None if wait is None else timedelta(seconds=wait))
-        stored = await self._blobs.put(_read(scratch / "output"), self._max_bytes)
-        return JobOutput(stored.hash, stored.size, answer["media_type"])
 
-    async def _lay_out(self, scratch: Path, references: list[str]) -> None:
+    async def _lay_out(self, folder: Path, references: list[str]) -> None:
         """Make the folders, and copy the blobs: the store's own files are nothing for a handler to touch."""
-        (scratch / "work").mkdir()
-        (scratch / "blobs").mkdir()
+        (folder / "work").mkdir()
+        (folder / "blobs").mkdir()
         for reference in references:
             blob_hash = parse_reference(reference)
             assert blob_hash is not None
-            with (scratch / "blobs" / blob_hash.hex()).open("wb") as file:
+            with (folder / "blobs" / blob_hash.hex()).open("wb") as file:
                 async for chunk in self._blobs.read(blob_hash):
                     await asyncio.to_thread(file.write, chunk)
 
 
-async def _converse(
-    request: dict[str, Any], hold: Hold, scratch: Path
-) -> tuple[dict[str, Any] | None, int | None]:
-    """Run the child; give its last answer, None if it died without one, and its exit status."""
-    reading, writing = os.pipe()
-    try:
-        with (scratch / "log").open("wb") as log:
-            child = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", "relayer.jobs.child", str(writing)),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                cwd=scratch,
-                env=_environment(scratch),
-                pass_fds=[writing],
-                start_new_session=True,
-            )
-    except BaseException:
-        os.close(reading)
-        raise
-    finally:
-        os.close(writing)
-    try:
-        assert child.stdin is not None
-        with contextlib.suppress(ConnectionError):
-            child.stdin.write(json.dumps(request).encode())
-            await child.stdin.drain()
-        child.stdin.close()
-        answer = await _listen(reading, hold)
-        return answer, await child.wait()
-    finally:
-        # Whatever the handler started goes with it.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
-        await child.wait()
+def _log_tail(log: int) -> str | None:
+    """Give the end of what the handler printed, in 4 KiB of UTF-8 at most."""
+    size = os.fstat(log).st_size
+    end = os.pread(log, _LOG_TAIL_BYTES, max(0, size - _LOG_TAIL_BYTES))
+    text = end.decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return text.encode()[-_LOG_TAIL_BYTES:].decode(errors="ignore") or None
 
 
-async def _listen(reading: int, hold: Hold) -> dict[str, Any] | None:
-    lines = asyncio.StreamReader(limit=_LONGEST_LINE_BYTES)
-    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(lines), os.fdopen(reading, "rb")
-    )
-    try:
-        while line := await lines.readline():
-            answer: dict[str, Any] = json.loads(line)
-            if "progress" not in answer:
-                return answer
-            hold.progress = answer["progress"]
-    finally:
-        transport.close()
-    return None
-
-
-def _environment(scratch: Path) -> dict[str, str]:
-    kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
-    code = os.pathsep.join(path for path in sys.path if path)
-    return kept | {"PYTHONPATH": code, "HOME": str(scratch / "work"), "TMPDIR": str(scratch / "work")}
-
-
-def _ended(status: int | None) -> str:
-    if status is not None and status < 0:
-        return f"was ended by {signal.Signals(-status).name}"
-    return f"ended with status {status} and without an answer"
-
-
-def _log_tail(log: Path) -> str | None:
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _LOG_TAIL_BYTES))
-            tail = file.read().decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
-    except FileNotFoundError:
-        return None
-    return tail or None
-
-
-async def _read(path: Path) -> AsyncIterator[bytes]:
-    with path.open("rb") as file:
-        while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
-            yield chunk
+async def _read(output: int) -> AsyncIterator[bytes]:
+    offset = 0
+    while chunk := await asyncio.to_thread(os.pread, output, CHUNK_BYTES, offset):
+        offset += len(chunk)
+        yield chunk

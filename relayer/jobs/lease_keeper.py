@@ -1,102 +1,96 @@
 """Renews the leases of running attempts from a thread of its own, so that no handler can hold it up."""
 
-import asyncio
-import json
+import sys
 import threading
 import time
-from collections.abc import Callable
-from datetime import timedelta
+import traceback
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
 import psycopg
 
 from relayer.jobs.attempt_repository import CHECK, RENEW
-from relayer.jobs.failure import Stop
+from relayer.jobs.execution import Outcome, Result
+from relayer.jobs.failure import Failure, Stop
+from relayer.jobs.hold import Hold
 from relayer.jobs.records import OpenAttempt
 from relayer.settings import DatabaseSettings, WorkerSettings
 
-
-class Hold:
-    """One attempt as its worker holds it: the lease, what it reported, and how it is asked to stop.
-
-    Its methods belong to the worker's loop; `progress` and `until` are read by the keeper's thread.
-    """
-
-    def __init__(self, attempt: OpenAttempt, until: float, grace: timedelta) -> None:
-        self.attempt = attempt
-        self.until = until
-        self.progress: dict[str, Any] | None = None
-        self.stop: Stop | None = None
-        """Why the attempt should come to an end; the handler may still come to one of its own."""
-        self.on_stop: Callable[[], None] | None = None
-        """Called once when the attempt should come to an end."""
-        self.loop = asyncio.get_running_loop()
-        self._task = asyncio.current_task()
-        self._grace = grace
-
-    def ask_to_stop(self, why: Stop) -> None:
-        """Let the handler come to an end by itself for the time of grace, then end it."""
-        if self.stop is not None:
-            return
-        self.stop = why
-        if self.on_stop is not None:
-            self.on_stop()
-        self.loop.call_later(self._grace.total_seconds(), self.end, why)
-
-    def end(self, why: Stop) -> None:
-        """Stop the attempt now."""
-        self.stop = why
-        if self._task is not None:
-            self._task.cancel()
-
-    def release(self) -> None:
-        """The attempt has ended; nothing is left to stop."""
-        self._task = None
+GiveUp = Callable[[Sequence[Result]], None]
+Connection = psycopg.Connection[tuple[Any, ...]]
 
 
 class LeaseKeeper:
     """Holds the leases of this process; its thread and connection begin with the first one.
 
     A lease that could not be renewed in time counts as lost, because somebody else may have been given the job.
+
+    Args:
+        database: where the attempts are.
+        settings: how long a lease is, how often it is renewed and looked at.
+        give_up: called in the thread when a handler did not let itself be ended; gets how each attempt of this
+            process is to end. It ends the process.
+        beat: called in the thread at every look, as a sign of life.
+
     """
 
-    def __init__(self, database: DatabaseSettings, settings: WorkerSettings) -> None:
+    def __init__(
+        self,
+        database: DatabaseSettings,
+        settings: WorkerSettings,
+        give_up: GiveUp,
+        beat: Callable[[], None] = lambda: None,
+    ) -> None:
         self._database = database
         self._settings = settings
         self._lease_s = settings.lease.total_seconds()
+        self._give_up = give_up
+        self._beat = beat
         self._holds: dict[UUID, Hold] = {}
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
         self._is_draining = False
+        self._connection: Connection | None = None
+        self._renewed = float("-inf")
 
-    def hold(self, attempt: OpenAttempt) -> Hold:
-        """Renew an attempt's lease from now on; the current task is cancelled when the attempt must end."""
-        hold = Hold(attempt, time.monotonic() + self._lease_s, self._settings.cancel_grace)
+    def hold(self, attempt: OpenAttempt, opened: float) -> Hold:
+        """Renew an attempt's lease from now on.
+
+        Args:
+            attempt: it was opened just now.
+            opened: a monotonic time before that, from which its lease counts.
+
+        """
+        hold = Hold(attempt, opened + self._lease_s, self._settings.cancel_grace.total_seconds())
         with self._lock:
             self._holds[attempt.id] = hold
             if self._thread is None:
-                self._thread = threading.Thread(target=self._renew_for_ever, name="leases", daemon=True)
+                self._thread = threading.Thread(target=self._keep, name="leases", daemon=True)
                 self._thread.start()
         if self._is_draining:
             hold.end(Stop.DRAINED)
         return hold
+
+    def is_held(self, attempt: OpenAttempt) -> bool:
+        """Whether the lease of an attempt is still ours, as far as this process knows."""
+        with self._lock:
+            hold = self._holds.get(attempt.id)
+        return hold is not None and hold.stop is not Stop.LOST
 
     def release(self, attempt: OpenAttempt) -> None:
         """Stop renewing."""
         with self._lock:
             hold = self._holds.pop(attempt.id, None)
         if hold is not None:
-            hold.release()
+            hold.settle()
 
     def drain(self) -> None:
         """End every attempt of this process, and those that begin later: they are handed back."""
         self._is_draining = True
-        with self._lock:
-            holds = list(self._holds.values())
-        for hold in holds:
-            hold.loop.call_soon_threadsafe(hold.end, Stop.DRAINED)
+        for hold in self._all():
+            hold.end(Stop.DRAINED)
 
     def close(self) -> None:
         """End the thread."""
@@ -104,62 +98,94 @@ class LeaseKeeper:
         if self._thread is not None:
             self._thread.join()
 
-    def _renew_for_ever(self) -> None:
-        connection: psycopg.Connection[tuple[Any, ...]] | None = None
-        renewed = time.monotonic()
+    def _all(self) -> list[Hold]:
+        with self._lock:
+            return list(self._holds.values())
+
+    def _keep(self) -> None:
         while not self._closing.wait(self._settings.check_every.total_seconds()):
-            with self._lock:
-                holds = list(self._holds.values())
-            if not holds:
-                continue
-            asked = time.monotonic()
-            # A lease that began after the last round is a full one; the oldest decides.
-            is_due = asked - renewed >= self._settings.renew_every.total_seconds()
+            self._beat()
             try:
-                if connection is None or connection.closed:
-                    connection = self._connect()
-                held = self._ask(connection, RENEW if is_due else CHECK, holds)
-            except psycopg.OperationalError:
-                connection = None
-                self._lose([hold for hold in holds if hold.until < time.monotonic()])
+                self._look_after([hold for hold in self._all() if hold.stop is not Stop.LOST])
+                stuck = [hold for hold in self._all() if hold.is_stuck(time.monotonic())]
+                if stuck:
+                    self._end_process(stuck)
+            except Exception:  # noqa: BLE001 - every lease of this process hangs on this thread
+                traceback.print_exc()
+        self._disconnect()
+
+    def _look_after(self, holds: list[Hold]) -> None:
+        """Renew the leases, or only see whether they still hold and whether somebody asked for a cancellation."""
+        if not holds:
+            return
+        asked = time.monotonic()
+        # A lease that began after the last round is a full one; the oldest decides.
+        is_due = asked - self._renewed >= self._settings.renew_every.total_seconds()
+        try:
+            held = self._ask(RENEW if is_due else CHECK, holds)
+        except psycopg.Error:
+            self._disconnect()
+            for hold in holds:
+                if hold.until < time.monotonic():
+                    hold.end(Stop.LOST)
+            return
+        if is_due:
+            self._renewed = asked
+        for hold in holds:
+            is_cancelled = held.get(hold.attempt.id)
+            if is_cancelled is None:
+                hold.end(Stop.LOST)
                 continue
             if is_due:
-                renewed = asked
-                for hold in holds:
-                    hold.until = asked + self._lease_s
-            self._lose([hold for hold in holds if hold.attempt.id not in held])
-            for hold in holds:
-                if held.get(hold.attempt.id):
-                    hold.loop.call_soon_threadsafe(hold.ask_to_stop, Stop.CANCELLED)
-        if connection is not None:
-            connection.close()
+                hold.until = asked + self._lease_s
+            if is_cancelled:
+                hold.ask_to_stop(Stop.CANCELLED)
 
-    def _connect(self) -> psycopg.Connection[tuple[Any, ...]]:
-        return psycopg.connect(
-            self._database.url.get_secret_value(),
-            autocommit=True,
-            connect_timeout=max(1, round(self._database.connect_timeout.total_seconds())),
-        )
-
-    def _ask(
-        self, connection: psycopg.Connection[tuple[Any, ...]], query: str, holds: list[Hold]
-    ) -> dict[UUID, bool]:
+    def _ask(self, query: str, holds: list[Hold]) -> dict[UUID, bool]:
         """Give the attempts that are still ours, and whether their jobs are to be cancelled."""
-        rows = connection.execute(
+        if self._connection is None:
+            self._connection = self._connect()
+        rows = self._connection.execute(
             query.encode(),
             {
                 "ids": [hold.attempt.id for hold in holds],
                 "tokens": [hold.attempt.fencing_token for hold in holds],
-                "progress": [hold.progress and json.dumps(hold.progress) for hold in holds],
+                "progress": [hold.progress for hold in holds],
                 "lease": self._settings.lease,
             },
         ).fetchall()
         return dict(rows)
 
-    def _lose(self, holds: list[Hold]) -> None:
-        for hold in holds:
-            with self._lock:
-                # An attempt that was finished meanwhile is not lost.
-                if self._holds.pop(hold.attempt.id, None) is None:
-                    continue
-            hold.loop.call_soon_threadsafe(hold.end, Stop.LOST)
+    def _connect(self) -> Connection:
+        return psycopg.connect(
+            self._database.url.get_secret_value(),
+            autocommit=True,
+            connect_timeout=max(1, round(self._database.connect_timeout.total_seconds())),
+            # A server that vanished without a word is noticed while there is still time to say so.
+            tcp_user_timeout=round(self._lease_s * 500),
+        )
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _end_process(self, stuck: list[Hold]) -> None:
+        """Give up a process in which a handler blocks the loop or ignores its end: nothing else would stop it."""
+        kinds = ", ".join(sorted({hold.attempt.kind for hold in stuck}))
+        sys.stderr.write(
+            f"a handler did not end when it had to ({kinds}); its worker gives up and starts anew\n"
+        )
+        sys.stderr.flush()
+        self._give_up(
+            [Result(hold.attempt, _forced(hold, stuck)) for hold in self._all() if not hold.is_lost]
+        )
+
+
+def _forced(hold: Hold, stuck: list[Hold]) -> Outcome:
+    """Say how an attempt ends with its process; the neighbours of a stuck one get another turn."""
+    if hold.stop is not None:
+        return hold.stop
+    if hold in stuck:
+        return Failure.of_time(hold.attempt.run_limit, is_total=hold.attempt.is_total)
+    return Stop.DRAINED

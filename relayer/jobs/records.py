@@ -104,7 +104,7 @@ class OpenAttempt:
     """An attempt that this worker runs, with its fencing token and what it needs of its job.
 
     `failures` counts the failed attempts before this one; attempts lost with their worker are not failures.
-    `run_limit` is what is left for this attempt, the job's total limit included.
+    `run_limit` is what is left for this attempt; `is_total` says that the job's total limit cut it short.
     """
 
     id: UUID
@@ -120,6 +120,7 @@ class OpenAttempt:
     longest_backoff: timedelta
     retry_codes: list[str] | None
     run_limit: timedelta
+    is_total: bool
     failures: int
 
 

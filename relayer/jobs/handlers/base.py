@@ -3,6 +3,7 @@
 A handler is found by an entry point of the group `jobseal.handlers` whose name is its kind.
 """
 
+import re
 from collections.abc import AsyncIterable, AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -30,12 +31,25 @@ class HandlerInput(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+# Type, subtype and parameters (RFC 9110, 8.3.1): fit for a header.
+_MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+( *;[ -~]*)?", re.ASCII)
+_LONGEST_MEDIA_TYPE = 255
+
+
 @dataclass(frozen=True)
 class Output:
-    """What a job made: its media type, and its bytes as a stream that is read once."""
+    """What a job made: its media type, and its bytes as a stream that is read once.
+
+    Raises:
+        ValueError: the media type is none, or longer than 255 characters.
+
+    """
 
     media_type: str
     chunks: AsyncIterable[bytes]
+
+    def __post_init__(self) -> None:
+        require_media_type(self.media_type)
 
     @staticmethod
     def json(value: Any) -> "Output":
@@ -61,7 +75,12 @@ class Context(Protocol):
         ...
 
     def report(self, progress: dict[str, Any]) -> None:
-        """Tell how far the job is; it becomes visible with the next renewal of the lease."""
+        """Tell how far the job is, in a JSON object of 16 KiB at most; visible with the next renewal of the lease.
+
+        Raises:
+            ValueError: it is none, or larger.
+
+        """
         ...
 
     def is_cancelled(self) -> bool:
@@ -137,6 +156,13 @@ class JobRejectedError(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
+
+
+def require_media_type(text: object) -> str:
+    """Give the text back where it is a media type; raise `ValueError` otherwise."""
+    if not isinstance(text, str) or len(text) > _LONGEST_MEDIA_TYPE or not _MEDIA_TYPE.fullmatch(text):
+        raise ValueError(f"no media type: {str(text)[:_LONGEST_MEDIA_TYPE]!r}")
+    return text
 
 
 async def _once(data: bytes) -> AsyncIterator[bytes]:

@@ -10,7 +10,7 @@ class RetryPolicy:
 
     Attributes:
         max_attempts: how many attempts may fail; attempts lost with their worker have a budget of their own.
-        first_backoff: the bound of the first wait; it doubles with every failure.
+        first_backoff: the shortest wait; twice as long is the bound of the first one, which doubles with every failure.
         longest_backoff: what the bound never passes.
         codes: the error codes that are tried again; None: every error that says it is retryable.
 
