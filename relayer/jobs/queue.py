@@ -9,7 +9,9 @@ from typing import TypeVar
 from uuid import UUID
 
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 from rq import Queue
 from rq.command import send_stop_job_command
 from rq.exceptions import InvalidJobOperation, NoSuchJobError
@@ -26,7 +28,7 @@ _ENTRIES = {
     Mode.INLINE: "relayer.jobs.entry.run_inline",
     Mode.ISOLATED: "relayer.jobs.entry.run_isolated",
 }
-_TIMEOUT_S = 5.0
+_TIMEOUT_S = 3.0
 # The platform's own limits hold; RQ's clock is switched off, and a failed entry leaves nothing for long.
 _NO_TIMEOUT = -1
 _FAILURE_TTL_S = 60
@@ -54,7 +56,13 @@ class JobQueue:
     def __init__(self, settings: RedisSettings) -> None:
         url = settings.url.get_secret_value()
         self._address = server_address(url, default_port=6379)
-        self._redis = Redis.from_url(url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S)
+        self._redis = Redis.from_url(
+            url,
+            socket_timeout=_TIMEOUT_S,
+            socket_connect_timeout=_TIMEOUT_S,
+            # Once more for a connection that broke unnoticed; the callers ask again by themselves.
+            retry=Retry(NoBackoff(), 1),
+        )
         self._queues = {
             mode: Queue(queue_name(mode), connection=self._redis, serializer=JSONSerializer) for mode in Mode
         }

@@ -13,7 +13,7 @@ from relayer.jobs.handlers.base import Mode
 
 @dataclass(frozen=True)
 class Pool:
-    """A pool of workers: how many processes of each mode it keeps running."""
+    """A pool of workers: how many processes of each mode run, of those modes of which any does."""
 
     id: UUID
     name: str
@@ -21,19 +21,24 @@ class Pool:
 
 
 def announce(conn: Connection[TupleRow], pool: Pool, lifetime: timedelta, at: datetime) -> None:
-    """Say that a pool lives, and forget those that are gone."""
-    conn.execute("DELETE FROM workers WHERE expires_at < clock_timestamp()")
+    """Say what lives of a pool, and forget what is gone."""
+    modes = [mode.value for mode in pool.processes]
+    conn.execute(
+        "DELETE FROM workers WHERE expires_at < clock_timestamp() OR (id = %s AND mode <> ALL(%s))",
+        [pool.id, modes],
+    )
     conn.execute(
         """INSERT INTO workers AS w (id, mode, name, processes, started_at, expires_at)
            SELECT %(id)s, p.mode, %(name)s, p.processes, %(at)s, clock_timestamp() + %(lifetime)s
            FROM unnest(%(modes)s::text[], %(processes)s::smallint[]) AS p (mode, processes)
-           ON CONFLICT (id, mode) DO UPDATE SET expires_at = excluded.expires_at""",
+           ON CONFLICT (id, mode) DO UPDATE SET
+               processes = excluded.processes, expires_at = excluded.expires_at""",
         {
             "id": pool.id,
             "name": pool.name,
             "at": at,
             "lifetime": lifetime,
-            "modes": [mode.value for mode in pool.processes],
+            "modes": modes,
             "processes": list(pool.processes.values()),
         },
     )
