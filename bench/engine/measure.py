@@ -12,7 +12,7 @@ from relayer.model.errors import JobsealError
 
 _WARM_UP = 100
 _LIMIT_S = 300.0
-_POLL_S = 0.002
+_POLL_S = 0.005
 _LONGEST_PAUSE_S = 0.1
 
 
