@@ -159,13 +159,21 @@ class Look:
     found: int
 
 
-async def live(conn: AsyncConnection[TupleRow]) -> Live:
-    """Count the attempts that hold a slot; slots are rows, so that nothing can leak one."""
-    queued, by_kind = dict.fromkeys(Mode, 0), dict[str, int]()
-    for mode, kind, is_queued, count in await (await conn.execute(_LIVE)).fetchall():
-        queued[Mode(mode)] += count if is_queued else 0
-        by_kind[kind] = by_kind.get(kind, 0) + count
-    return Live(queued, by_kind)
+async def any_due(conn: AsyncConnection[TupleRow], kinds: Collection[str], at: datetime) -> bool:
+    """Whether a queue of one of the kinds is due for a look."""
+    cursor = await conn.execute(
+        "SELECT EXISTS (SELECT FROM active_queues WHERE due_at <= %s AND kind = ANY(%s))", [at, list(kinds)]
+    )
+    return await cursor.fetchone() == (True,)
+
+
+async def commit_soon(conn: AsyncConnection[TupleRow]) -> None:
+    """Do not wait for the disk when this transaction commits.
+
+    Attempts that a crash of the server takes back were pushed at most: whoever opens one finds no row, and its job
+    waits for the next pass as before.
+    """
+    await conn.execute("SET LOCAL synchronous_commit = off")
 
 
 async def kind_caps(conn: AsyncConnection[TupleRow]) -> dict[str, int]:
@@ -173,10 +181,12 @@ async def kind_caps(conn: AsyncConnection[TupleRow]) -> dict[str, int]:
     return dict(await (await conn.execute("SELECT kind, running_cap FROM kind_caps")).fetchall())
 
 
-async def ring(
+async def survey(
     conn: AsyncConnection[TupleRow], modes: Mapping[str, Mode], at: datetime
-) -> dict[Mode, list[Turn]]:
-    """Give the tenants that have due jobs and are below their cap, in the order of their turns.
+) -> tuple[dict[Mode, list[Turn]], Live]:
+    """Give the tenants that have due jobs and are below their cap, in the order of their turns, and what is live.
+
+    Slots are rows, so that nothing can leak one. In a pipeline it takes one round trip.
 
     Args:
         conn: the pass's transaction.
@@ -184,13 +194,16 @@ async def ring(
         at: now.
 
     """
+    values = {"kinds": list(modes), "modes": [mode.value for mode in modes.values()], "at": at}
+    turns, slots = await conn.execute(_RING, values), await conn.execute(_LIVE)
     rings: dict[Mode, list[Turn]] = {mode: [] for mode in Mode}
-    cursor = await conn.execute(
-        _RING, {"kinds": list(modes), "modes": [mode.value for mode in modes.values()], "at": at}
-    )
-    for mode, *turn in await cursor.fetchall():
+    for mode, *turn in await turns.fetchall():
         rings[Mode(mode)].append(Turn(*turn))
-    return rings
+    live = Live(dict.fromkeys(Mode, 0), {})
+    for mode, kind, is_queued, count in await slots.fetchall():
+        live.queued[Mode(mode)] += count if is_queued else 0
+        live.by_kind[kind] = live.by_kind.get(kind, 0) + count
+    return rings, live
 
 
 async def waiting(

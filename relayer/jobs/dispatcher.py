@@ -70,34 +70,37 @@ class Dispatcher:
 
     async def _fill(self, epoch: int) -> int:
         at = self._clock()
-        parcels: dict[Mode, list[Parcel]] = {}
         async with self._db.transaction() as conn:
-            await leases.require(conn, LEASE, epoch)
-            rings = await repository.ring(conn, self._modes, at)
-            if not any(rings.values()):
+            # Nothing is locked, and so nothing flushed, by a pass that finds nothing.
+            if not await repository.any_due(conn, self._modes, at):
                 return 0
-            live = await repository.live(conn)
-            kind_room = {
-                kind: max(0, cap - live.by_kind.get(kind, 0)) for kind, cap in self._kind_caps.items()
-            }
-            dealt: Counter[UUID] = Counter()
-            for mode, whole_ring in rings.items():
-                room = self._windows[mode] - live.queued[mode]
-                # A tenant's cap holds over both modes.
-                ring = [
-                    replace(turn, allowance=left)
-                    for turn in whole_ring
-                    if (left := turn.allowance - dealt[turn.tenant_id]) > 0
-                ]
-                if ring and room > 0:
-                    chosen = await self._choose(
-                        conn, mode, ring[:room], room=room, kind_room=kind_room, at=at
-                    )
-                    parcels[mode] = await self._write(conn, mode, chosen, at)
-                    dealt.update(one.tenant_id for one in chosen)
+            async with conn.pipeline():
+                await repository.commit_soon(conn)
+                await leases.require(conn, LEASE, epoch)
+                parcels = await self._deal(conn, at)
         for mode, those in parcels.items():
             await self._queue.push(mode, those)
         return sum(len(parcel.attempts) for those in parcels.values() for parcel in those)
+
+    async def _deal(self, conn: AsyncConnection[TupleRow], at: datetime) -> dict[Mode, list[Parcel]]:
+        """Write down whose attempts are next; give how they are to be pushed."""
+        rings, live = await repository.survey(conn, self._modes, at)
+        kind_room = {kind: max(0, cap - live.by_kind.get(kind, 0)) for kind, cap in self._kind_caps.items()}
+        parcels: dict[Mode, list[Parcel]] = {}
+        dealt: Counter[UUID] = Counter()
+        for mode, whole_ring in rings.items():
+            room = self._windows[mode] - live.queued[mode]
+            # A tenant's cap holds over both modes.
+            ring = [
+                replace(turn, allowance=left)
+                for turn in whole_ring
+                if (left := turn.allowance - dealt[turn.tenant_id]) > 0
+            ]
+            if ring and room > 0:
+                chosen = await self._choose(conn, mode, ring[:room], room=room, kind_room=kind_room, at=at)
+                parcels[mode] = await self._write(conn, mode, chosen, at)
+                dealt.update(one.tenant_id for one in chosen)
+        return parcels
 
     async def _choose(
         self,
@@ -115,11 +118,10 @@ class Dispatcher:
         dealt = deal(ring, waiting, room, kind_room)
         left = {one.job_id for one in waiting} - {one.job_id for one in dealt.chosen}
         drained = list(_drained(looks, [one for one in waiting if one.job_id in left]))
-        async with conn.pipeline():
-            if drained:
-                await repository.rest_queues(conn, drained, at, short=_SHORT_REST, long=_LONG_REST)
-            if dealt.deficits:
-                await repository.move_turns(conn, mode, dealt.moved, dealt.deficits)
+        if drained:
+            await repository.rest_queues(conn, drained, at, short=_SHORT_REST, long=_LONG_REST)
+        if dealt.deficits:
+            await repository.move_turns(conn, mode, dealt.moved, dealt.deficits)
         return dealt.chosen
 
     async def _write(
