@@ -99,11 +99,44 @@ def parse_json(data: bytes) -> Any:
         JsonError: with the place and a stable code.
 
     """
+    value, may_be_flawed = _decode(data, MAX_DEPTH)
+    if may_be_flawed:
+        _refuse_flaws(value, "")
+    return value
+
+
+def parse_json_list(data: bytes, member: str) -> tuple[Any, dict[int, JsonError]]:
+    """Read an object whose `member` is a list, each item of which is judged as if it came alone.
+
+    Returns:
+        The value, and by position what `parse_json` would have raised for an item; such an item's value is None.
+
+    Raises:
+        JsonError: the text does not parse (an item may have 64 levels, the text two more), or is flawed elsewhere.
+
+    """
+    value, may_be_flawed = _decode(data, MAX_DEPTH + 2)
+    errors: dict[int, JsonError] = {}
+    if may_be_flawed:
+        items = value.get(member) if isinstance(value, dict) else None
+        for position, item in enumerate(items if isinstance(items, list) else []):
+            try:
+                _refuse_flaws(item, "")
+            except JsonError as error:
+                errors[position] = error
+        for position in errors:
+            value[member][position] = None
+        _refuse_flaws(value, "")
+    return value, errors
+
+
+def _decode(data: bytes, max_depth: int) -> tuple[Any, bool]:
+    """Give the value, and whether a walk over it might find a flaw."""
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
         raise JsonError("encoding", "the text is not UTF-8", position=error.start) from None
-    _refuse_depth(text)
+    _refuse_depth(text, max_depth)
     hooks = _Hooks()
     decoder = json.JSONDecoder(
         object_pairs_hook=hooks.members,
@@ -115,9 +148,7 @@ def parse_json(data: bytes) -> Any:
         value = decoder.decode(text)
     except json.JSONDecodeError as error:
         raise JsonError("syntax", f"not JSON: {error.msg}", position=_offset(text, error.pos)) from None
-    if hooks.flawed or _SURROGATE_ESCAPE.search(text):
-        _refuse_flaws(value, "")
-    return value
+    return value, hooks.flawed or _SURROGATE_ESCAPE.search(text) is not None
 
 
 def canonical_json(value: Any) -> bytes:
@@ -133,25 +164,25 @@ def canonical_json(value: Any) -> bytes:
         raise JsonError("not_canonical", f"the value has no canonical JSON form ({error})") from None
 
 
-def _refuse_depth(text: str) -> None:
+def _refuse_depth(text: str, max_depth: int) -> None:
     """Runs before the parser, whose own recursion it thereby bounds."""
-    if text.count("[") + text.count("{") <= MAX_DEPTH:
+    if text.count("[") + text.count("{") <= max_depth:
         return
     depth = 0
     for token in _NESTING.finditer(text):
         mark = token.group()[0]
         if mark in "[{":
             depth += 1
-            if depth > MAX_DEPTH:
+            if depth > max_depth:
                 raise JsonError(
-                    "depth", f"nested deeper than {MAX_DEPTH} levels", position=_offset(text, token.start())
+                    "depth", f"nested deeper than {max_depth} levels", position=_offset(text, token.start())
                 )
         elif mark in "]}":
             depth -= 1
 
 
 def _refuse_flaws(value: Any, pointer: str) -> None:
-    """Walks the tree, at most 64 levels deep, to the first flaw in document order."""
+    """Walks the tree, whose depth is bounded, to the first flaw in document order."""
     match value:
         case _Flaw(code, sentence, key):
             raise JsonError(code, sentence, pointer=pointer if key is None else _below(pointer, key))

@@ -14,6 +14,7 @@ from relayer.seal.commitment import (
     JobConfirmation,
     JsonError,
     bit,
+    canonical_json,
     input_hash,
     lane,
     leaf,
@@ -148,6 +149,12 @@ def test_the_input_hash_does_not_depend_on_spelling() -> None:
     expected = hashlib.sha256(canonical.encode()).digest()
     assert input_hash("digest", {"b": "é", "a": [1.0, 5e-1]}) == expected
     assert input_hash("other", {"b": "é", "a": [1.0, 5e-1]}) != expected
+
+
+@given(kind=st.text(st.characters(exclude_categories=["Cs"])), value=st.text('ab\\"{},:é'))
+def test_the_input_hash_is_that_of_both_as_one_object(kind: str, value: str) -> None:
+    whole = canonical_json({"kind": kind, "input": {value: [value]}})
+    assert input_hash(kind, {value: [value]}) == hashlib.sha256(whole).digest()
 
 
 def test_an_input_without_canonical_form_is_refused() -> None:

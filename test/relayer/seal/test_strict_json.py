@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relayer.seal.strict_json import MAX_INTEGER, JsonError, canonical_json, parse_json
+from relayer.seal.strict_json import (
+    MAX_DEPTH,
+    MAX_INTEGER,
+    JsonError,
+    canonical_json,
+    parse_json,
+    parse_json_list,
+)
 
 text = st.text(st.characters(exclude_categories=["Cs"]))
 scalars = st.none() | st.booleans() | st.integers(-MAX_INTEGER, MAX_INTEGER) | st.floats(-1e15, 1e15) | text
@@ -124,3 +131,54 @@ def test_a_cycle_has_no_canonical_form() -> None:
     cycle.append(cycle)
     with pytest.raises(JsonError):
         canonical_json(cycle)
+
+
+def alone(item: bytes) -> Any:
+    """What an item of a list comes to when it comes alone: its value, or why it is refused."""
+    try:
+        return parse_json(item)
+    except JsonError as error:
+        return (error.code, error.pointer, str(error))
+
+
+ITEMS = [
+    b'{"a":1}',
+    b'{"a":1,"a":2}',
+    b'{"a":[9007199254740992]}',
+    b'{"a":"\\ud800"}',
+    b'"\\ud83d\\ude00"',
+    b"NaN",
+    b"null",
+    b"[" * MAX_DEPTH + b"]" * MAX_DEPTH,
+]
+
+
+@given(st.lists(st.sampled_from(ITEMS)))
+def test_each_item_of_a_list_is_judged_as_if_it_came_alone(items: list[bytes]) -> None:
+    value, errors = parse_json_list(b'{"n":7,"items":[' + b",".join(items) + b"]}", "items")
+    assert value["n"] == 7
+    seen = [
+        (errors[n].code, errors[n].pointer, str(errors[n])) if n in errors else item
+        for n, item in enumerate(value["items"])
+    ]
+    assert seen == [alone(item) for item in items]
+    assert all(value["items"][n] is None for n in errors)
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "pointer"),
+    [
+        (b'{"items":[1],"items":[1]}', "duplicate_key", "/items"),
+        (b'{"items":[1],"n":9007199254740992}', "number", "/n"),
+        (b'{"items":{"a":NaN}}', "number", "/items/a"),
+        (b'{"items":NaN}', "number", "/items"),
+        (b"[NaN]", "number", "/0"),
+        (b'{"items":[1],"\\ud800":1}', "surrogate", "/\N{REPLACEMENT CHARACTER}"),
+        (b'{"items":[' + b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1) + b"]}", "depth", None),
+        (b'{"items":[1,]}', "syntax", None),
+    ],
+)
+def test_what_is_not_inside_one_item_is_refused_whole(data: bytes, code: str, pointer: str | None) -> None:
+    with pytest.raises(JsonError) as caught:
+        parse_json_list(data, "items")
+    assert (caught.value.code, caught.value.pointer) == (code, pointer)
