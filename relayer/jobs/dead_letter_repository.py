@@ -35,6 +35,35 @@ SELECT id, tenant_id, actor, kind, error_code, failed_from, failed_to, job_ids, 
 FROM redrives
 """
 
+# One statement, so that of identical requests in flight exactly one asks. A key whose time is over counts as new.
+_INSERT = """
+WITH claimed AS (
+    INSERT INTO idempotency_keys AS k (tenant_id, route, key, fingerprint, redrive_id, created_at, expires_at)
+    SELECT %(tenant_id)s, %(route)s, %(key)s, %(fingerprint)s, %(id)s, %(created_at)s, %(expires_at)s
+    WHERE %(key)s::text IS NOT NULL
+    ON CONFLICT (tenant_id, route, key) DO UPDATE SET
+        fingerprint = excluded.fingerprint, redrive_id = excluded.redrive_id,
+        created_at = excluded.created_at, expires_at = excluded.expires_at
+    WHERE k.expires_at <= excluded.created_at
+    RETURNING 1
+)
+INSERT INTO redrives (id, tenant_id, actor, kind, error_code, failed_from, failed_to, job_ids, rate, matched,
+                      created_at, next_run_at)
+SELECT %(id)s, %(tenant_id)s, %(actor)s, %(kind)s, %(error_code)s, %(failed_from)s, %(failed_to)s, %(job_ids)s,
+       %(rate)s, %(matched)s, %(created_at)s, %(next_run_at)s
+WHERE %(key)s::text IS NULL OR EXISTS (SELECT FROM claimed)
+"""
+
+
+@dataclass(frozen=True)
+class KeyUse:
+    """An idempotency key, or None, and the request that it stands for; `fingerprint` is 32 bytes."""
+
+    route: str
+    key: str | None
+    fingerprint: bytes
+    expires_at: datetime
+
 
 @dataclass(frozen=True)
 class DeadLetterFilter:
@@ -92,15 +121,23 @@ async def count(conn: AsyncConnection[TupleRow], wanted: DeadLetterFilter) -> in
     return int(row[0])
 
 
-async def insert_redrive(conn: AsyncConnection[TupleRow], redrive: Redrive) -> None:
-    """Write down what was asked."""
-    await conn.execute(
-        """INSERT INTO redrives (id, tenant_id, actor, kind, error_code, failed_from, failed_to, job_ids, rate,
-                                 matched, created_at, next_run_at, finished_at)
-           VALUES (%(id)s, %(tenant_id)s, %(actor)s, %(kind)s, %(error_code)s, %(failed_from)s, %(failed_to)s,
-                   %(job_ids)s, %(rate)s, %(matched)s, %(created_at)s, %(next_run_at)s, %(finished_at)s)""",
-        vars(redrive),
+async def insert_redrive(conn: AsyncConnection[TupleRow], redrive: Redrive, key: KeyUse) -> bool:
+    """Write down what was asked; False, and nothing is written, where the idempotency key is taken."""
+    cursor = await conn.execute(_INSERT, vars(redrive) | vars(key))
+    return cursor.rowcount == 1
+
+
+async def used_key(
+    conn: AsyncConnection[TupleRow], tenant: UUID, key: KeyUse, at: datetime
+) -> tuple[bytes, UUID] | None:
+    """Give the fingerprint and the redrive that an idempotency key was used for, while that counts."""
+    cursor = await conn.execute(
+        """SELECT fingerprint, redrive_id FROM idempotency_keys
+           WHERE tenant_id = %s AND route = %s AND key = %s AND expires_at > %s""",
+        [tenant, key.route, key.key, at],
     )
+    row = await cursor.fetchone()
+    return None if row is None else (row[0], row[1])
 
 
 async def redrive(conn: AsyncConnection[TupleRow], redrive_id: UUID) -> Redrive | None:

@@ -42,6 +42,13 @@ async def job(conn: AsyncConnection[TupleRow], job_id: UUID) -> Job | None:
         return await cursor.fetchone()
 
 
+async def jobs_by_id(conn: AsyncConnection[TupleRow], ids: Collection[UUID]) -> dict[UUID, Job]:
+    """Give those of the jobs that the current tenant may see."""
+    async with conn.cursor(row_factory=job_row) as cursor:
+        await cursor.execute(JOBS + "WHERE j.id = ANY(%s)", [list(ids)])
+        return {found.id: found for found in await cursor.fetchall()}
+
+
 async def jobs(
     conn: AsyncConnection[TupleRow],
     tenant: UUID,

@@ -1,7 +1,8 @@
 """What tenants do with jobs: submit, look, cancel, run again, fetch the output."""
 
+import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -11,9 +12,11 @@ from psycopg.rows import TupleRow
 from relayer.jobs import repository, submission_repository
 from relayer.jobs.blob_references import parse_reference
 from relayer.jobs.errors import JobEndedError, JobNotEndedError, WaitingCapError
-from relayer.jobs.handlers.registry import Handlers
+from relayer.jobs.handlers.policy import TimeLimits
+from relayer.jobs.handlers.registry import Handlers, limits_of
 from relayer.jobs.records import Attempt, Job, JobEvent
-from relayer.jobs.submission import Options, Prepared, Submission, prepare
+from relayer.jobs.submission import Options, Prepared, Submission, prepare, shorter
+from relayer.jobs.submission_repository import UsedKey
 from relayer.jobs.waiting_room import WaitingRoom
 from relayer.model.clock import Clock
 from relayer.model.errors import IdempotencyKeyReusedError, JobsealError, UnknownBlobError
@@ -82,6 +85,9 @@ class JobService:
         outcomes: dict[int, Submitted | JobsealError] = {}
         prepared: dict[int, Prepared] = {}
         for number, submission in enumerate(submissions):
+            if number > 0:
+                # One may be large; whoever else is served by this process gets a turn between two.
+                await asyncio.sleep(0)
             try:
                 prepared[number] = prepare(
                     submission, self._handlers, tenant=tenant, registry=registry.id, route=route, at=at
@@ -98,6 +104,8 @@ class JobService:
     async def rerun(self, tenant: UUID, job_id: UUID, idempotency_key: str | None) -> Submitted | None:
         """Run a job that has come to an end again, as a new job with a ticket of its own; None where there is none.
 
+        The new job has the options of the old one, and no more time than its kind allows by now.
+
         Raises:
             JobNotEndedError: the job still waits or runs.
             UnknownKindError, InvalidInputError, UnknownBlobError: its input is not accepted any more.
@@ -109,24 +117,20 @@ class JobService:
         job = await self.get(tenant, job_id)
         if job is None:
             return None
+        fingerprint = hashlib.sha256(job_id.bytes).digest()
         if job.state in _UNFINISHED:
-            raise JobNotEndedError(job)
+            # A redrive may have moved it on since the request with this key was answered.
+            earlier = await self._earlier(tenant, RERUN_ROUTE, idempotency_key, fingerprint)
+            if earlier is None:
+                raise JobNotEndedError(job)
+            return earlier
         submission = Submission(
             kind=job.kind,
             input=parse_json(job.input.encode()),
             metadata=job.metadata,
             idempotency_key=idempotency_key,
-            fingerprint=hashlib.sha256(job_id.bytes).digest(),
-            options=Options(
-                priority=job.priority,
-                max_attempts=job.max_attempts,
-                first_backoff=job.first_backoff,
-                longest_backoff=job.longest_backoff,
-                retry_codes=None if job.retry_codes is None else tuple(job.retry_codes),
-                queue_limit=job.queue_limit,
-                run_limit=job.run_limit,
-                total_limit=job.total_limit,
-            ),
+            fingerprint=fingerprint,
+            options=self._options_again(job),
             rerun_of=job.id,
         )
         (outcome,) = await self.submit_many(tenant, [submission], RERUN_ROUTE)
@@ -186,6 +190,35 @@ class JobService:
         assert job.output_size is not None
         return job.output_media_type, job.output_size, self._blobs.read(job.output_hash)
 
+    def _options_again(self, job: Job) -> Options:
+        """Give the options of a job that is run again; what its kind allows may have shrunk since."""
+        handler = self._handlers.get(job.kind)
+        limits = TimeLimits() if handler is None else limits_of(handler)
+        return Options(
+            priority=job.priority,
+            max_attempts=job.max_attempts,
+            first_backoff=job.first_backoff,
+            longest_backoff=job.longest_backoff,
+            retry_codes=None if job.retry_codes is None else tuple(job.retry_codes),
+            queue_limit=shorter(job.queue_limit, limits.queue),
+            run_limit=shorter(job.run_limit, limits.run),
+            total_limit=shorter(job.total_limit, limits.total),
+        )
+
+    async def _earlier(
+        self, tenant: UUID, route: str, key: str | None, fingerprint: bytes
+    ) -> Submitted | None:
+        """Give the job that an earlier request with this key made."""
+        if key is None:
+            return None
+        async with self._db.transaction(tenant) as conn:
+            used = await submission_repository.used_keys(conn, tenant, route, [key], self._clock())
+            if key not in used:
+                return None
+            if used[key].fingerprint != fingerprint:
+                raise IdempotencyKeyReusedError(key)
+            return (await _earlier_jobs(conn, used))[key]
+
     async def _refuse_too_many(
         self,
         conn: AsyncConnection[TupleRow],
@@ -199,12 +232,13 @@ class JobService:
             return
         keys = {one.new.key for one in prepared.values() if one.new.key is not None}
         route, at = next((one.new.route, one.new.at) for one in prepared.values())
-        used = await submission_repository.used_keys(conn, tenant, route, keys, at)
+        known: set[str | None] = set(await submission_repository.used_keys(conn, tenant, route, keys, at))
         for number, one in list(prepared.items()):
-            if one.new.key in used:
+            if one.new.key in known:
                 continue
             if room > 0:
                 room -= 1
+                known |= {one.new.key} - {None}
             else:
                 del prepared[number]
                 outcomes[number] = WaitingCapError(cap)
@@ -237,9 +271,14 @@ async def _insert(
     outcomes: dict[int, Submitted | JobsealError],
 ) -> None:
     """Make the jobs; a key that is taken gives its earlier job, or an error for another request."""
-    made = await submission_repository.insert_jobs(conn, [one.new for one in prepared.values()])
+    first: dict[int, Prepared] = {}
     taken: dict[int, Prepared] = {}
-    for (number, one), job in zip(prepared.items(), made, strict=True):
+    seen: set[str | None] = set()
+    for number, one in prepared.items():
+        (taken if one.new.key in seen else first)[number] = one
+        seen |= {one.new.key} - {None}
+    made = await submission_repository.insert_jobs(conn, [one.new for one in first.values()])
+    for (number, one), job in zip(first.items(), made, strict=True):
         if job is None:
             taken[number] = one
         else:
@@ -249,13 +288,17 @@ async def _insert(
     new = next(iter(taken.values())).new
     keys = {one.new.key for one in taken.values() if one.new.key is not None}
     used = await submission_repository.used_keys(conn, new.tenant, new.route, keys, new.at)
+    earlier = await _earlier_jobs(conn, used)
     for number, one in taken.items():
         assert one.new.key is not None
-        its = used[one.new.key]
-        if its.fingerprint != one.new.fingerprint:
+        if used[one.new.key].fingerprint == one.new.fingerprint:
+            outcomes[number] = earlier[one.new.key]
+        else:
             outcomes[number] = IdempotencyKeyReusedError(one.new.key)
-            continue
-        assert its.job_id is not None
-        job = await repository.job(conn, its.job_id)
-        assert job is not None
-        outcomes[number] = Submitted(job, replayed=True)
+
+
+async def _earlier_jobs(conn: AsyncConnection[TupleRow], used: Mapping[str, UsedKey]) -> dict[str, Submitted]:
+    """Give by key what earlier requests made."""
+    jobs = {key: its.job_id for key, its in used.items() if its.job_id is not None}
+    found = await repository.jobs_by_id(conn, set(jobs.values()))
+    return {key: Submitted(found[job_id], replayed=True) for key, job_id in jobs.items()}

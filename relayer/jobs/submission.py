@@ -17,7 +17,7 @@ from relayer.jobs.records import Priority
 from relayer.jobs.submission_repository import NewJob
 from relayer.model.errors import UnknownKindError
 from relayer.model.ids import new_id
-from relayer.seal.commitment import JsonError, canonical_json, input_hash
+from relayer.seal.commitment import JsonError, canonical_json, input_hash_of
 from relayer.seal.json_pointer import below
 
 KEY_LIFETIME = timedelta(days=7)
@@ -96,8 +96,8 @@ def prepare(
         registry=registry,
         kind=submission.kind,
         priority=options.priority,
-        input=canonical,
-        input_hash=input_hash(submission.kind, submission.input),
+        input=canonical.decode(),
+        input_hash=input_hash_of(submission.kind, canonical),
         metadata=submission.metadata,
         salt=secrets.token_bytes(32),
         **_retry(options, handler),
@@ -113,10 +113,10 @@ def prepare(
     return Prepared(new, list(find_references(submission.input, "/input")))
 
 
-def _canonical(submission: Submission, handler: Handler) -> str:
-    """Give the RFC 8785 text of an input that its handler accepts."""
+def _canonical(submission: Submission, handler: Handler) -> bytes:
+    """Give the RFC 8785 form of an input that its handler accepts."""
     try:
-        canonical = canonical_json(submission.input).decode()
+        canonical = canonical_json(submission.input)
         handler.input_model.model_validate_json(canonical)
     except JsonError as error:
         raise InvalidInputError([("/input", "not_canonical", str(error))]) from error
@@ -135,7 +135,7 @@ def _retry(options: Options, handler: Handler) -> dict[str, Any]:
         raise _invalid(
             "/retry/longest_backoff_seconds",
             "too_small",
-            f"the first backoff is {first}, the longest {longest}",
+            f"the longest backoff, {_seconds(longest)}, is shorter than the first, {_seconds(first)}; set both",
         )
     codes = policy.codes if options.retry_codes is None else frozenset(options.retry_codes)
     return {
@@ -148,22 +148,27 @@ def _retry(options: Options, handler: Handler) -> dict[str, Any]:
 
 def _limits(options: Options, handler: Handler) -> dict[str, Any]:
     limits = limits_of(handler)
-    if options.run_limit is not None and options.run_limit > limits.run:
-        raise _invalid(
-            "/limits/run_seconds",
-            "too_large",
-            f"a job of the kind '{handler.kind}' may run for {limits.run.total_seconds():.0f} s at most",
-        )
+    for name, asked, allowed in (
+        ("queue", options.queue_limit, limits.queue),
+        ("run", options.run_limit, limits.run),
+        ("total", options.total_limit, limits.total),
+    ):
+        if asked is not None and allowed is not None and asked > allowed:
+            raise _invalid(
+                f"/limits/{name}_seconds",
+                "too_large",
+                f"the kind '{handler.kind}' allows {_seconds(allowed)} at most",
+            )
     return {
-        "queue_limit": _shorter(options.queue_limit, limits.queue),
-        "run_limit": limits.run if options.run_limit is None else options.run_limit,
-        "total_limit": _shorter(options.total_limit, limits.total),
+        "queue_limit": shorter(options.queue_limit, limits.queue),
+        "run_limit": shorter(options.run_limit, limits.run),
+        "total_limit": shorter(options.total_limit, limits.total),
     }
 
 
-def _shorter(asked: timedelta | None, allowed: timedelta | None) -> timedelta | None:
-    given = [limit for limit in (asked, allowed) if limit is not None]
-    return min(given, default=None)
+def shorter(one: timedelta | None, other: timedelta | None) -> timedelta | None:
+    """Give the shorter of two limits; None is no limit."""
+    return min((limit for limit in (one, other) if limit is not None), default=None)
 
 
 def _run_at(options: Options, at: datetime) -> datetime:
@@ -172,6 +177,10 @@ def _run_at(options: Options, at: datetime) -> datetime:
     if options.run_at - at > _FURTHEST:
         raise _invalid("/run_at", "too_far", f"a job may be scheduled {_FURTHEST.days} days ahead at most")
     return options.run_at
+
+
+def _seconds(time: timedelta) -> str:
+    return f"{time.total_seconds():g} s"
 
 
 def _invalid(pointer: str, code: str, sentence: str) -> InvalidInputError:

@@ -16,8 +16,9 @@ BELL = "jobseal_jobs"
 """The channel that is notified when a queue that was at rest gets a job that is due."""
 
 # One statement, so that of identical requests in flight exactly one makes a job and takes a ticket. A key
-# whose time is over counts as new. The queue's row is written only where it does not tell of this job yet:
-# thousands of submissions to a busy queue need not wait for each other. The last condition rings the bell.
+# whose time is over counts as new; one without a job is reserved by this very transaction. The queue's row is
+# written only where it does not tell of this job yet: thousands of submissions to a busy queue need not wait for
+# each other. The last condition rings the bell.
 _SUBMIT = f"""
 WITH claimed AS (
     INSERT INTO idempotency_keys AS k (tenant_id, route, key, fingerprint, job_id, created_at, expires_at)
@@ -26,7 +27,7 @@ WITH claimed AS (
     ON CONFLICT (tenant_id, route, key) DO UPDATE SET
         fingerprint = excluded.fingerprint, job_id = excluded.job_id,
         created_at = excluded.created_at, expires_at = excluded.expires_at
-    WHERE k.expires_at <= excluded.created_at
+    WHERE k.expires_at <= excluded.created_at OR k.job_id IS NULL
     RETURNING 1
 ), j AS (
     INSERT INTO jobs (id, tenant_id, registry_id, ticket, kind, priority, state, status_reason, input, input_hash,
@@ -53,6 +54,17 @@ WITH claimed AS (
 SELECT {COLUMNS}, CASE WHEN j.run_at > %(at)s THEN 'scheduled' ELSE j.status_reason END AS status_reason FROM j
 WHERE (SELECT count(pg_notify('{BELL}', '')) FROM queue WHERE due_at <= %(at)s) >= 0
 """  # noqa: S608  # constants only
+
+# Everybody locks keys before queues, each in their order, so that no two requests wait for each other.
+_RESERVE_KEYS = """
+INSERT INTO idempotency_keys AS k (tenant_id, route, key, fingerprint, created_at, expires_at)
+SELECT %(tenant)s, %(route)s, n.key, n.fingerprint, %(at)s, %(key_expires_at)s
+FROM unnest(%(keys)s::text[], %(fingerprints)s::bytea[]) AS n (key, fingerprint) ORDER BY n.key
+ON CONFLICT (tenant_id, route, key) DO UPDATE SET
+    fingerprint = excluded.fingerprint, job_id = NULL,
+    created_at = excluded.created_at, expires_at = excluded.expires_at
+WHERE k.expires_at <= excluded.created_at
+"""
 
 
 @dataclass(frozen=True)
@@ -94,13 +106,25 @@ class UsedKey:
 
 
 async def insert_jobs(conn: AsyncConnection[TupleRow], jobs: Sequence[NewJob]) -> list[Job | None]:
-    """Make jobs, each with its ticket and first event, in one round trip; None where an idempotency key is taken."""
-    cursors = []
+    """Make the jobs of one request, each with its ticket and first event, in one round trip.
+
+    No two of them have the same idempotency key.
+
+    Returns:
+        For each its job; None where its key is taken.
+
+    """
+    cursors = [conn.cursor(row_factory=job_row) for _ in jobs]
     async with conn.pipeline():
-        for new in jobs:
-            cursor = conn.cursor(row_factory=job_row)
-            await cursor.execute(_SUBMIT, vars(new) | {"metadata": Jsonb(new.metadata)})
-            cursors.append(cursor)
+        if len(jobs) > 1:
+            keys = {new.key: new.fingerprint for new in jobs if new.key is not None}
+            await conn.execute(
+                _RESERVE_KEYS,
+                vars(jobs[0]) | {"keys": list(keys), "fingerprints": list(keys.values())},
+            )
+        for number in sorted(range(len(jobs)), key=lambda one: (jobs[one].kind, jobs[one].priority)):
+            new = jobs[number]
+            await cursors[number].execute(_SUBMIT, vars(new) | {"metadata": Jsonb(new.metadata)})
     return [await cursor.fetchone() for cursor in cursors]
 
 

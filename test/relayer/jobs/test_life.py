@@ -201,7 +201,10 @@ class Life(RuleBasedStateMachine):
     @rule(tenant=st.integers(0, 1), code=st.sampled_from([None, "broken", "worker_lost"]))
     def redrive(self, tenant: int, code: str | None) -> None:
         wanted = DeadLetterFilter(self.tenants[tenant], error_code=code)
-        self.platform.run(self.letters.redrive(wanted, actor="test", rate=100, dry_run=False))
+        asked = self.letters.redrive(
+            wanted, actor="test", rate=100, idempotency_key=None, fingerprint=bytes(32)
+        )
+        self.platform.run(asked)
 
     # --- what the loops do ------------------------------------------------------------------------
 
