@@ -27,7 +27,7 @@ from relayer.settings import DatabaseSettings, KeySettings
 from relayer.store import registries, roles
 from relayer.store.database import Database
 from relayer.store.migrate import migrate
-from relayer.tenants.service import TenantService
+from relayer.tenants.service import EVERY_SCOPE, TenantService
 
 DATABASE = "jobseal"
 TENANTS = ("acme", "globex")
@@ -186,12 +186,18 @@ class Platform:
                     conn, self._anvil.chain_id, deployment.address, deployment.first_block
                 )
             tenants = TenantService(db, KeySettings(pepper=SecretBytes(self._secret("pepper").encode())))
+            scopes = " ".join(sorted(EVERY_SCOPE))
             for name in TENANTS:
                 tenant = await tenants.find_tenant(name) or await tenants.create_tenant(name)
-                if name in known and datetime.fromisoformat(known[name]["until"]) > datetime.now(UTC):
+                kept_key = known.get(name, {})
+                # A key of an earlier version may lack a scope.
+                if kept_key.get("scopes") == scopes and datetime.fromisoformat(
+                    kept_key["until"]
+                ) > datetime.now(UTC):
                     continue
-                key = await tenants.create_key(tenant, "local platform")
-                known[name] = {"secret": key.secret, "until": (key.expires_at - _RENEW_KEYS).isoformat()}
+                key = await tenants.create_key(tenant, "local platform", EVERY_SCOPE)
+                until = (key.expires_at - _RENEW_KEYS).isoformat()
+                known[name] = {"secret": key.secret, "until": until, "scopes": scopes}
                 write_private(kept, json.dumps(known))
         return {name: known[name]["secret"] for name in TENANTS}
 

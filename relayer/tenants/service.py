@@ -27,6 +27,8 @@ class Scope(StrEnum):
 
     JOBS_READ = "jobs:read"
     JOBS_WRITE = "jobs:write"
+    JOBS_CANCEL = "jobs:cancel"
+    JOBS_REDRIVE = "jobs:redrive"
     BLOBS_WRITE = "blobs:write"
 
 
