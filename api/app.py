@@ -8,7 +8,9 @@ from fastapi import FastAPI
 
 from api import handlers
 from api.blobs import endpoints as blobs
+from api.dead_letters import endpoints as dead_letters
 from api.health import endpoints as health
+from api.jobs import batch, commands, trace
 from api.jobs import endpoints as jobs
 from api.pagination import PageTokens
 from api.registry import RegistrySource
@@ -16,6 +18,7 @@ from api.requests import RequestMiddleware
 from api.services import Services
 from relayer.batches.receipts import ReceiptService
 from relayer.jobs.blob_service import BlobService
+from relayer.jobs.dead_letters import DeadLetterService
 from relayer.jobs.handlers.registry import Handlers, load_handlers
 from relayer.jobs.service import JobService
 from relayer.model.clock import Clock, utc_now
@@ -68,8 +71,8 @@ def create_app(
     app.state.services = services
     app.add_middleware(RequestMiddleware)
     handlers.install(app)
-    for router in (jobs.router, blobs.router, health.router):
-        app.include_router(router)
+    for resource in (jobs, batch, commands, trace, dead_letters, blobs, health):
+        app.include_router(resource.router)
     return app
 
 
@@ -82,9 +85,11 @@ def _wire(settings: Settings, job_handlers: Handlers, clock: Clock) -> Services:
         registry=registry,
         authenticator=Authenticator(db, settings.keys, clock),
         jobs=JobService(db, registry, job_handlers, blob_store, clock),
+        dead_letters=DeadLetterService(db, clock),
         blobs=BlobService(db, blob_store, clock),
         receipts=ReceiptService(db),
         page_tokens=PageTokens(settings.keys.pepper.get_secret_value()),
         max_body_bytes=settings.api.max_body_bytes,
+        max_batch_bytes=settings.api.max_batch_bytes,
         max_blob_bytes=settings.blobs.max_bytes,
     )

@@ -48,4 +48,6 @@ def _with_scope(scope: Scope) -> Callable[..., Awaitable[Principal]]:
 
 JobReader = Annotated[Principal, Depends(_with_scope(Scope.JOBS_READ))]
 JobWriter = Annotated[Principal, Depends(_with_scope(Scope.JOBS_WRITE))]
+JobCanceller = Annotated[Principal, Depends(_with_scope(Scope.JOBS_CANCEL))]
+JobRedriver = Annotated[Principal, Depends(_with_scope(Scope.JOBS_REDRIVE))]
 BlobWriter = Annotated[Principal, Depends(_with_scope(Scope.BLOBS_WRITE))]

@@ -1,5 +1,6 @@
 """JSON in and out: strict reading with faults by JSON Pointer, and quick writing."""
 
+import asyncio
 import re
 from functools import reduce
 from typing import Any, TypeVar
@@ -12,7 +13,7 @@ from starlette.responses import Response
 from api.errors import Code, Fault, ProblemError
 from api.limits import limited_body
 from relayer.seal.json_pointer import below
-from relayer.seal.strict_json import JsonError, parse_json
+from relayer.seal.strict_json import JsonError, parse_json, parse_json_list
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -26,14 +27,31 @@ async def read_json(request: Request, max_bytes: int) -> Any:
         ProblemError: another media type, too many bytes, or JSON that two parsers could read differently.
 
     """
-    if not _JSON.fullmatch(request.headers.get("content-type", "")):
-        raise ProblemError(Code.UNSUPPORTED_MEDIA_TYPE, "send the body as application/json")
+    content = await _content(request, max_bytes)
     try:
-        return parse_json(await limited_body(request, max_bytes))
+        return parse_json(content)
     except JsonError as error:
-        faults = [] if error.pointer is None else [Fault(error.code, error.sentence, pointer=error.pointer)]
-        meta = {} if error.position is None else {"position": error.position}
-        raise ProblemError(Code.INVALID_JSON, str(error), faults, meta=meta) from None
+        raise _invalid_json(error) from None
+
+
+async def read_json_list(
+    request: Request, max_bytes: int, member: str
+) -> tuple[Any, dict[int, ProblemError]]:
+    """Read the body as strict JSON whose `member` is a list; give it, and by position the problems of its items.
+
+    The pointers of such a problem begin at the item.
+
+    Raises:
+        ProblemError: as `read_json` does, for what is not inside one item.
+
+    """
+    content = await _content(request, max_bytes)
+    try:
+        # A large body takes a while; other requests get their turns meanwhile.
+        value, errors = await asyncio.to_thread(parse_json_list, content, member)
+    except JsonError as error:
+        raise _invalid_json(error) from None
+    return value, {position: _invalid_json(error) for position, error in errors.items()}
 
 
 def validate(model: type[Model], value: Any) -> Model:
@@ -59,6 +77,18 @@ def validate(model: type[Model], value: Any) -> Model:
 def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """Answer with JSON; times in UTC are written with Z."""
     return Response(orjson.dumps(value, option=orjson.OPT_UTC_Z), status, headers, "application/json")
+
+
+async def _content(request: Request, max_bytes: int) -> bytes:
+    if not _JSON.fullmatch(request.headers.get("content-type", "")):
+        raise ProblemError(Code.UNSUPPORTED_MEDIA_TYPE, "send the body as application/json")
+    return await limited_body(request, max_bytes)
+
+
+def _invalid_json(error: JsonError) -> ProblemError:
+    faults = [] if error.pointer is None else [Fault(error.code, error.sentence, pointer=error.pointer)]
+    meta = {} if error.position is None else {"position": error.position}
+    return ProblemError(Code.INVALID_JSON, str(error), faults, meta=meta)
 
 
 def _pointer(location: tuple[int | str, ...]) -> str:

@@ -39,11 +39,14 @@ class Code(Enum):
     INSUFFICIENT_SCOPE = Definition(403, "The API key does not have the scope")
     NOT_FOUND = Definition(404, "There is nothing at this address")
     JOB_NOT_FOUND = Definition(404, "There is no such job")
+    REDRIVE_NOT_FOUND = Definition(404, "There is no such redrive")
     OUTPUT_NOT_READY = Definition(404, "The job has no output yet", retryable=True)
     OUTPUT_ABSENT = Definition(404, "The job ended without an output")
     RECEIPT_NOT_READY = Definition(404, "The job is not confirmed yet", retryable=True)
     RECEIPT_ABSENT = Definition(404, "The job ended without being confirmed")
     METHOD_NOT_ALLOWED = Definition(405, "The method is not allowed here")
+    JOB_ALREADY_ENDED = Definition(409, "The job has come to an end")
+    JOB_NOT_ENDED = Definition(409, "The job has not come to an end yet", retryable=True)
     BODY_TOO_LARGE = Definition(413, "The body is too large")
     UNSUPPORTED_MEDIA_TYPE = Definition(415, "The media type is not supported")
     INVALID_BODY = Definition(422, "The body does not fit the schema")
@@ -51,6 +54,7 @@ class Code(Enum):
     INVALID_INPUT = Definition(422, "The input does not fit the kind of job")
     UNKNOWN_BLOB = Definition(422, "The input names an unknown blob")
     IDEMPOTENCY_KEY_REUSED = Definition(422, "The idempotency key was used for another request")
+    WAITING_CAP_REACHED = Definition(429, "As many jobs wait as may", retryable=True)
     REQUEST_FAILED = Definition(400, "The request failed")
     INTERNAL_ERROR = Definition(500, "The platform made a mistake", retryable=True)
     SERVICE_UNAVAILABLE = Definition(503, "A part of the platform is away", retryable=True)
@@ -97,10 +101,10 @@ class ProblemError(Exception):
         self.headers = headers or {}
         self.status = status or code.value.status
 
-    def response(self, request: Request) -> Response:
-        """Render the problem document."""
+    def body(self, request: Request) -> dict[str, Any]:
+        """The problem document of this problem, as an answer to a request."""
         definition = self.code.value
-        body = {
+        return {
             "type": f"{TYPE_PREFIX}{self.code.slug}",
             "title": definition.title,
             "status": self.status,
@@ -112,4 +116,7 @@ class ProblemError(Exception):
             "errors": [fault.to_dict() for fault in self.faults],
             "meta": dict(self.meta),
         }
-        return Response(orjson.dumps(body), self.status, dict(self.headers), MEDIA_TYPE)
+
+    def response(self, request: Request) -> Response:
+        """Answer with the problem document."""
+        return Response(orjson.dumps(self.body(request)), self.status, dict(self.headers), MEDIA_TYPE)

@@ -8,9 +8,10 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from api.errors import Code, Fault, ProblemError
-from relayer.jobs.errors import InvalidInputError
+from relayer.jobs.errors import InvalidInputError, JobEndedError, JobNotEndedError, WaitingCapError
 from relayer.model.errors import (
     IdempotencyKeyReusedError,
+    JobsealError,
     UnavailableError,
     UnknownBlobError,
     UnknownKindError,
@@ -18,6 +19,9 @@ from relayer.model.errors import (
 from relayer.store.blobs import BlobTooLargeError
 
 RETRY_AFTER_S = 2
+# A waiting room empties as fast as jobs run; this spares the client a refusal a moment later.
+_ROOM_RETRY_AFTER_S = 5
+_END_RETRY_AFTER_S = 1
 
 _BY_STATUS = {
     404: Code.NOT_FOUND,
@@ -34,6 +38,12 @@ def install(app: FastAPI) -> None:
     """Give the application a handler for each kind of error."""
     for kind, to_problem in _PROBLEMS.items():
         app.add_exception_handler(kind, _handler(to_problem))
+
+
+def problem_of(error: JobsealError) -> ProblemError:
+    """The problem that a service's error is answered with."""
+    to_problem = _PROBLEMS.get(type(error))
+    return internal_error() if to_problem is None else to_problem(error)
 
 
 def internal_error() -> ProblemError:
@@ -106,6 +116,29 @@ def _blob_too_large(error: BlobTooLargeError) -> ProblemError:
     return ProblemError(Code.BODY_TOO_LARGE, str(error), meta={"max_bytes": error.max_bytes})
 
 
+def _waiting_cap(error: WaitingCapError) -> ProblemError:
+    return ProblemError(
+        Code.WAITING_CAP_REACHED,
+        str(error),
+        meta={"cap": error.cap},
+        headers={"Retry-After": str(_ROOM_RETRY_AFTER_S)},
+    )
+
+
+def _job_ended(error: JobEndedError) -> ProblemError:
+    meta = {"state": error.job.state.value, "billed": error.job.result_ready_at is not None}
+    return ProblemError(Code.JOB_ALREADY_ENDED, str(error), meta=meta)
+
+
+def _job_not_ended(error: JobNotEndedError) -> ProblemError:
+    return ProblemError(
+        Code.JOB_NOT_ENDED,
+        str(error),
+        meta={"state": error.job.state.value},
+        headers={"Retry-After": str(_END_RETRY_AFTER_S)},
+    )
+
+
 _PROBLEMS: dict[type[Exception], Callable[[Any], ProblemError]] = {
     ProblemError: lambda problem: problem,
     HTTPException: _framework,
@@ -116,4 +149,7 @@ _PROBLEMS: dict[type[Exception], Callable[[Any], ProblemError]] = {
     UnknownBlobError: _unknown_blob,
     IdempotencyKeyReusedError: _key_reused,
     BlobTooLargeError: _blob_too_large,
+    WaitingCapError: _waiting_cap,
+    JobEndedError: _job_ended,
+    JobNotEndedError: _job_not_ended,
 }

@@ -1,6 +1,7 @@
 """The Idempotency-Key header (draft-ietf-httpapi-idempotency-key-header), bare or as a quoted string."""
 
 import re
+from typing import TypeGuard
 
 from fastapi import Request
 
@@ -26,12 +27,17 @@ def idempotency_key(request: Request) -> str | None:
     if value.startswith('"'):
         quoted = _QUOTED.fullmatch(value)
         value = re.sub(r"\\(.)", r"\1", quoted[1]) if quoted else ""
-    if len(values) > 1 or not _KEY.fullmatch(value):
+    if len(values) > 1 or not is_key(value):
         detail = f"send one {HEADER} of 1 to 255 printable ASCII characters, bare or as a quoted string"
         raise ProblemError(
             Code.INVALID_IDEMPOTENCY_KEY, detail, [Fault("malformed", detail, parameter=HEADER)]
         )
     return value
+
+
+def is_key(value: object) -> TypeGuard[str]:
+    """Whether a value can be an idempotency key: 1 to 255 printable ASCII characters."""
+    return isinstance(value, str) and _KEY.fullmatch(value) is not None
 
 
 def required_idempotency_key(request: Request) -> str:

@@ -16,12 +16,12 @@ async def limited_stream(request: Request, max_bytes: int) -> AsyncIterator[byte
     """
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced[:20]) > max_bytes:
-        raise _too_large(max_bytes)
+        raise too_large(max_bytes)
     received = 0
     async for chunk in request.stream():
         received += len(chunk)
         if received > max_bytes:
-            raise _too_large(max_bytes)
+            raise too_large(max_bytes)
         yield chunk
 
 
@@ -35,7 +35,8 @@ async def limited_body(request: Request, max_bytes: int) -> bytes:
     return b"".join([chunk async for chunk in limited_stream(request, max_bytes)])
 
 
-def _too_large(max_bytes: int) -> ProblemError:
+def too_large(max_bytes: int) -> ProblemError:
+    """The problem of a body, or an item of one, of more than `max_bytes`."""
     return ProblemError(
         Code.BODY_TOO_LARGE, f"the body is larger than {max_bytes} bytes", meta={"max_bytes": max_bytes}
     )

@@ -31,6 +31,18 @@ class ProblemBody(BaseModel):
     meta: dict[str, Any]
 
 
+def request_body(model: type[BaseModel] | None, *, key: bool | None = None) -> dict[str, Any]:
+    """Describe the JSON body that an endpoint reads by itself, and its Idempotency-Key, where `key` says it needs one."""
+    described: dict[str, Any] = {}
+    if model is not None:
+        schema = model.model_json_schema()
+        described["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+    if key is not None:
+        header = {"name": "Idempotency-Key", "in": "header", "required": key, "schema": {"type": "string"}}
+        described["parameters"] = [header]
+    return described
+
+
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Describe the problems of an endpoint, those of authentication and of an absent database included."""
     schema = {"$ref": "#/components/schemas/ProblemBody"}

@@ -9,6 +9,7 @@ from api.pagination import PageTokens
 from api.registry import RegistrySource
 from relayer.batches.receipts import ReceiptService
 from relayer.jobs.blob_service import BlobService
+from relayer.jobs.dead_letters import DeadLetterService
 from relayer.jobs.service import JobService
 from relayer.store.database import Database
 from relayer.tenants.service import Authenticator
@@ -22,10 +23,12 @@ class Services:
     registry: RegistrySource
     authenticator: Authenticator
     jobs: JobService
+    dead_letters: DeadLetterService
     blobs: BlobService
     receipts: ReceiptService
     page_tokens: PageTokens
     max_body_bytes: int
+    max_batch_bytes: int
     max_blob_bytes: int
 
 

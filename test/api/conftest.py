@@ -1,10 +1,12 @@
 import hashlib
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx2
 import pytest
@@ -17,9 +19,15 @@ from relayer.batches.batcher import NAME, Batcher
 from relayer.batches.handlers import on_batch_confirmed
 from relayer.chain.calls import FinalEvent
 from relayer.chain.registry import BATCH_CONFIRMED_TOPIC
+from relayer.jobs import dispatch_repository
+from relayer.jobs.execution import Execution
+from relayer.jobs.handlers.base import Mode
+from relayer.jobs.records import NewAttempt, OpenAttempt
+from relayer.jobs.redriver import LEASE as REDRIVER_LEASE
+from relayer.jobs.redriver import Redriver
 from relayer.jobs.transition import Change, JobOutput, transition
-from relayer.model.clock import utc_now
-from relayer.model.ids import from_public
+from relayer.model.clock import Clock, utc_now
+from relayer.model.ids import from_public, new_id
 from relayer.model.lifecycle import JobState
 from relayer.settings import (
     ApiSettings,
@@ -75,6 +83,23 @@ class Caller:
     async def post(self, path: str, content: bytes, **headers: str) -> httpx2.Response:
         return await self.client.post(path, content=content, headers=self.headers(**headers))
 
+    async def post_json(self, path: str, value: Any, **headers: str) -> httpx2.Response:
+        return await self.post(path, json.dumps(value).encode(), content_type="application/json", **headers)
+
+    async def pages(self, path: str) -> AsyncIterator[list[Body]]:
+        """Give the items of each page of a list."""
+        token = ""
+        while token is not None:
+            answer = await self.get(f"{path}{token}")
+            assert answer.status_code == 200, answer.text
+            page = answer.json()
+            yield page["data"]
+            following = page.get("next_page_token")
+            token = following and f"{'&' if '?' in path else '?'}page_token={following}"
+
+    async def items(self, path: str) -> list[Body]:
+        return [item async for page in self.pages(path) for item in page]
+
     async def submit(self, content: bytes, key: str | None = None) -> httpx2.Response:
         self._submitted += 1
         return await self.post(
@@ -84,8 +109,9 @@ class Caller:
             idempotency_key=key or f"key-{self._submitted}",
         )
 
-    async def submitted(self, text: str = "hello") -> Body:
-        answer = await self.submit(b'{"kind":"digest","input":{"text":"%s"}}' % text.encode())
+    async def submitted(self, text: str = "hello", **options: Any) -> Body:
+        value = {"kind": "digest", "input": {"text": text}} | options
+        answer = await self.submit(json.dumps(value).encode())
         assert answer.status_code == 202, answer.text
         body: Body = answer.json()
         return body
@@ -104,7 +130,9 @@ class Engine:
     blobs: LocalBlobStore
     registry: RegistryRow
 
-    async def move(self, job: Body, *targets: JobState, output: JobOutput | None = None) -> None:
+    async def move(
+        self, job: Body, *targets: JobState, output: JobOutput | None = None, code: str = "test"
+    ) -> None:
         job_id = from_public("job", job["id"])
         assert job_id is not None
         async with self.db.transaction() as conn:
@@ -114,9 +142,40 @@ class Engine:
                 ).fetchone()
                 assert row is not None
                 made = output if target is JobState.COMPLETED else None
-                error = {"code": "test"} if target is JobState.FAILED else None
+                error = {"code": code} if target is JobState.FAILED else None
                 change = Change(job_id, row[1], JobState(row[0]), target, "test", output=made, error=error)
                 assert await transition(conn, [change], utc_now()) == {job_id}
+
+    async def fail(self, job: Body, code: str = "test") -> None:
+        await self.move(job, JobState.PROCESSING, JobState.FAILED, code=code)
+
+    def execution(self) -> Execution:
+        return Execution(self.db, "worker of the tests", timedelta(minutes=1), utc_now)
+
+    async def dispatch(self, job: Body, mode: Mode = Mode.INLINE) -> UUID:
+        """Make an attempt that waits for a worker."""
+        job_id = from_public("job", job["id"])
+        assert job_id is not None
+        async with self.db.transaction() as conn:
+            row = await (
+                await conn.execute("SELECT tenant_id, kind, priority FROM jobs WHERE id = %s", [job_id])
+            ).fetchone()
+            assert row is not None
+            new = NewAttempt(new_id(), job_id, row[0], row[1], row[2], mode, new_id())
+            await dispatch_repository.insert_attempts(conn, [new], utc_now())
+        return new.id
+
+    async def attempt(self, job: Body, mode: Mode = Mode.INLINE) -> OpenAttempt:
+        """Open an attempt, as a worker does."""
+        (opened,) = await self.execution().open([await self.dispatch(job, mode)])
+        return opened
+
+    async def redrive(self) -> int:
+        """Carry out a part of the oldest redrive."""
+        async with self.db.transaction() as conn:
+            epoch = await leases.acquire(conn, REDRIVER_LEASE, "test", timedelta(hours=1))
+        assert epoch is not None
+        return await Redriver(self.db, utc_now).run_pass(epoch)
 
     async def complete(self, job: Body, output: bytes, media_type: str = "application/json") -> None:
         async def chunks() -> AsyncIterator[bytes]:
@@ -179,8 +238,8 @@ async def rival(client: httpx2.AsyncClient, owner_db: Database) -> Caller:
     return Caller(client, await new_key(owner_db, "rival"))
 
 
-async def new_key(owner_db: Database, tenant: str) -> str:
-    tenants = TenantService(owner_db, KEYS)
+async def new_key(owner_db: Database, tenant: str, clock: Clock = utc_now) -> str:
+    tenants = TenantService(owner_db, KEYS, clock)
     return (await tenants.create_key(await tenants.create_tenant(tenant), "test")).secret
 
 

@@ -166,6 +166,14 @@ ENDPOINTS = [
     ("GET", "/v1/jobs/job_x"),
     ("GET", "/v1/jobs/job_x/output"),
     ("GET", "/v1/jobs/job_x/receipt"),
+    ("GET", "/v1/jobs/job_x/history"),
+    ("GET", "/v1/jobs/job_x/attempts"),
+    ("POST", "/v1/jobs/job_x/cancel"),
+    ("POST", "/v1/jobs/job_x/rerun"),
+    ("POST", "/v1/jobs:batch"),
+    ("GET", "/v1/dead-letters"),
+    ("POST", "/v1/dead-letters:redrive"),
+    ("GET", "/v1/dead-letters/redrives/rdr_x"),
     ("POST", "/v1/blobs"),
 ]
 

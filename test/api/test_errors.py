@@ -32,7 +32,14 @@ async def test_an_unknown_path_is_a_problem(client: httpx2.AsyncClient, path: st
 
 
 @pytest.mark.parametrize(
-    ("method", "path"), [("DELETE", "/v1/jobs"), ("PUT", "/v1/jobs/job_x"), ("GET", "/v1/blobs")]
+    ("method", "path"),
+    [
+        ("GET", "/v1/jobs:batch"),
+        ("GET", "/v1/jobs/job_x/cancel"),
+        ("DELETE", "/v1/jobs"),
+        ("PUT", "/v1/jobs/job_x"),
+        ("GET", "/v1/blobs"),
+    ],
 )
 async def test_a_wrong_method_is_a_problem(client: httpx2.AsyncClient, method: str, path: str) -> None:
     answer = await client.request(method, path)
@@ -72,6 +79,14 @@ async def test_the_description_names_every_resource(client: httpx2.AsyncClient) 
         "/v1/jobs/{job_id}",
         "/v1/jobs/{job_id}/output",
         "/v1/jobs/{job_id}/receipt",
+        "/v1/jobs/{job_id}/history",
+        "/v1/jobs/{job_id}/attempts",
+        "/v1/jobs/{job_id}/cancel",
+        "/v1/jobs/{job_id}/rerun",
+        "/v1/jobs:batch",
+        "/v1/dead-letters",
+        "/v1/dead-letters:redrive",
+        "/v1/dead-letters/redrives/{redrive_id}",
         "/v1/blobs",
         "/health/live",
         "/health/ready",

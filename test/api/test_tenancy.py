@@ -10,7 +10,7 @@ from relayer.tenants.service import Scope, TenantService
 from .conftest import KEYS, Caller, Engine, assert_problem
 
 
-@pytest.mark.parametrize("tail", ["", "/output", "/receipt"])
+@pytest.mark.parametrize("tail", ["", "/output", "/receipt", "/history", "/attempts"])
 async def test_anothers_job_is_as_unknown_as_one_that_never_was(
     acme: Caller, rival: Caller, engine: Engine, tail: str
 ) -> None:
@@ -51,6 +51,14 @@ async def test_anothers_blob_is_as_unknown_as_one_that_never_was(acme: Caller, r
         ("GET", "/v1/jobs/job_x", Scope.JOBS_READ),
         ("GET", "/v1/jobs/job_x/output", Scope.JOBS_READ),
         ("GET", "/v1/jobs/job_x/receipt", Scope.JOBS_READ),
+        ("GET", "/v1/jobs/job_x/history", Scope.JOBS_READ),
+        ("GET", "/v1/jobs/job_x/attempts", Scope.JOBS_READ),
+        ("POST", "/v1/jobs/job_x/cancel", Scope.JOBS_CANCEL),
+        ("POST", "/v1/jobs/job_x/rerun", Scope.JOBS_WRITE),
+        ("POST", "/v1/jobs:batch", Scope.JOBS_WRITE),
+        ("GET", "/v1/dead-letters", Scope.JOBS_READ),
+        ("POST", "/v1/dead-letters:redrive", Scope.JOBS_REDRIVE),
+        ("GET", "/v1/dead-letters/redrives/rdr_x", Scope.JOBS_READ),
         ("POST", "/v1/blobs", Scope.BLOBS_WRITE),
     ],
 )

@@ -1,0 +1,1 @@
+"""Dead letters: failed jobs, and giving them another turn."""
