@@ -1,7 +1,8 @@
 """The SQL of dispatching: the ring of tenants, what waits in their queues, and the attempts that come of it.
 
 A queue is the waiting jobs of one tenant, kind and priority. A row of `active_queues` says that one may have a
-job; a pass looks only at those, so that it costs the same however many jobs wait behind the first few.
+job; a pass looks only at those, so that it costs the same however many jobs wait behind the first few. Whoever
+writes several of these rows locks them in the order of their key.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -65,10 +66,16 @@ LEFT JOIN LATERAL (
 # Due again when the next scheduled job is; without one, after a pause, in case a submission that had seen the
 # queue active commits late. A submission meanwhile has moved `due_at`, and then nothing is changed.
 _REST = """
+WITH looked AS (
+    SELECT * FROM unnest(%(tenants)s::uuid[], %(kinds)s::text[], %(priorities)s::smallint[], %(dues)s::timestamptz[],
+                         %(found)s::bool[]) AS n (tenant_id, kind, priority, due_at, found)
+), locked AS MATERIALIZED (
+    SELECT n.* FROM active_queues q JOIN looked n USING (tenant_id, kind, priority)
+    WHERE q.due_at = n.due_at ORDER BY q.tenant_id, q.kind, q.priority FOR UPDATE OF q
+)
 UPDATE active_queues q SET looks = CASE WHEN n.found OR j.run_at IS NOT NULL THEN 0 ELSE q.looks + 1 END,
     due_at = coalesce(j.run_at, %(at)s + CASE WHEN n.found OR q.looks = 0 THEN %(short)s ELSE %(long)s END)
-FROM unnest(%(tenants)s::uuid[], %(kinds)s::text[], %(priorities)s::smallint[], %(dues)s::timestamptz[],
-            %(found)s::bool[]) AS n (tenant_id, kind, priority, due_at, found)
+FROM locked n
 LEFT JOIN LATERAL (
     SELECT w.run_at FROM jobs w
     WHERE w.tenant_id = n.tenant_id AND w.kind = n.kind AND w.priority = n.priority AND w.state = 'created'
@@ -113,11 +120,13 @@ WITH live AS (
     JOIN tenants t ON t.id = q.tenant_id
     JOIN unnest(%(kinds)s::text[], %(modes)s::text[]) AS k (kind, mode) ON k.kind = q.kind
     LEFT JOIN kind_caps c ON c.kind = q.kind
+), changed AS MATERIALIZED (
+    SELECT r.* FROM active_queues q JOIN reason r USING (tenant_id, kind, priority)
+    WHERE q.held_by IS DISTINCT FROM r.held_by ORDER BY q.tenant_id, q.kind, q.priority FOR UPDATE OF q
 )
 UPDATE active_queues q SET held_by = r.held_by
-FROM reason r
+FROM changed r
 WHERE q.tenant_id = r.tenant_id AND q.kind = r.kind AND q.priority = r.priority
-  AND q.held_by IS DISTINCT FROM r.held_by
 """
 
 # A loose index scan: one probe a queue that has waiting jobs, however many jobs it has.
@@ -318,7 +327,14 @@ async def note_holds(conn: AsyncConnection[TupleRow], modes: Mapping[str, Mode])
 
 async def forget_idle(conn: AsyncConnection[TupleRow], at: datetime) -> None:
     """Remove queues that were empty at look after look, and the turns of tenants without a queue."""
-    await conn.execute("DELETE FROM active_queues WHERE looks >= 2 AND due_at <= %s", [at])
+    await conn.execute(
+        """DELETE FROM active_queues q USING (
+               SELECT tenant_id, kind, priority FROM active_queues WHERE looks >= 2 AND due_at <= %s
+               ORDER BY tenant_id, kind, priority FOR UPDATE
+           ) idle
+           WHERE q.tenant_id = idle.tenant_id AND q.kind = idle.kind AND q.priority = idle.priority""",
+        [at],
+    )
     await conn.execute(
         "DELETE FROM turns t WHERE NOT EXISTS (SELECT FROM active_queues q WHERE q.tenant_id = t.tenant_id)"
     )
