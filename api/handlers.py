@@ -8,7 +8,18 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from api.errors import Code, Fault, ProblemError
-from relayer.jobs.errors import InvalidInputError, JobEndedError, JobNotEndedError, WaitingCapError
+from api.jobs.schemas import ID_PREFIX
+from relayer.jobs.blob_references import to_reference
+from relayer.jobs.errors import (
+    BlobInUseError,
+    BlobNotFoundError,
+    InvalidInputError,
+    JobEndedError,
+    JobNotEndedError,
+    OutputDeletedError,
+    StorageFullError,
+    WaitingCapError,
+)
 from relayer.model.errors import (
     IdempotencyKeyReusedError,
     JobsealError,
@@ -16,6 +27,7 @@ from relayer.model.errors import (
     UnknownBlobError,
     UnknownKindError,
 )
+from relayer.model.ids import to_public
 from relayer.store.blobs import BlobTooLargeError
 
 RETRY_AFTER_S = 2
@@ -139,6 +151,22 @@ def _job_not_ended(error: JobNotEndedError) -> ProblemError:
     )
 
 
+def _blob_not_found(error: BlobNotFoundError) -> ProblemError:
+    return ProblemError(Code.BLOB_NOT_FOUND, str(error))
+
+
+def _blob_in_use(error: BlobInUseError) -> ProblemError:
+    return ProblemError(Code.BLOB_IN_USE, str(error), meta={"job": to_public(ID_PREFIX, error.job_id)})
+
+
+def _storage_full(error: StorageFullError) -> ProblemError:
+    return ProblemError(Code.STORAGE_FULL, str(error), meta={"used": error.used, "cap": error.cap})
+
+
+def _output_deleted(error: OutputDeletedError) -> ProblemError:
+    return ProblemError(Code.OUTPUT_DELETED, str(error), meta={"blob": to_reference(error.output_hash)})
+
+
 _PROBLEMS: dict[type[Exception], Callable[[Any], ProblemError]] = {
     ProblemError: lambda problem: problem,
     HTTPException: _framework,
@@ -152,4 +180,8 @@ _PROBLEMS: dict[type[Exception], Callable[[Any], ProblemError]] = {
     WaitingCapError: _waiting_cap,
     JobEndedError: _job_ended,
     JobNotEndedError: _job_not_ended,
+    BlobNotFoundError: _blob_not_found,
+    BlobInUseError: _blob_in_use,
+    StorageFullError: _storage_full,
+    OutputDeletedError: _output_deleted,
 }

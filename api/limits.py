@@ -7,6 +7,12 @@ from fastapi import Request
 from api.errors import Code, ProblemError
 
 
+def announced_bytes(request: Request) -> int | None:
+    """How large the body is said to be; None where it is not said."""
+    text = request.headers.get("content-length", "")
+    return int(text[:20]) if text.isdecimal() else None
+
+
 async def limited_stream(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
     """Give the body's chunks.
 
@@ -14,8 +20,8 @@ async def limited_stream(request: Request, max_bytes: int) -> AsyncIterator[byte
         ProblemError: more than `max_bytes` are announced or come.
 
     """
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced[:20]) > max_bytes:
+    announced = announced_bytes(request)
+    if announced is not None and announced > max_bytes:
         raise too_large(max_bytes)
     received = 0
     async for chunk in request.stream():

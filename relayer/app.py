@@ -21,6 +21,7 @@ from relayer.chain.registry import RegistryClient
 from relayer.chain.rpc import JsonRpc
 from relayer.chain.sender import Sender
 from relayer.chain.signer import KeystoreSigner
+from relayer.jobs.blob_collector import BlobCollector
 from relayer.jobs.canceller import Canceller
 from relayer.jobs.dispatcher import Dispatcher
 from relayer.jobs.handlers.registry import load_handlers
@@ -38,6 +39,7 @@ from relayer.settings import (
     ChainSettings,
     DatabaseSettings,
     DispatcherSettings,
+    JanitorSettings,
     ReaperSettings,
     RedisSettings,
     RegistrySettings,
@@ -48,7 +50,7 @@ from relayer.store.database import Database
 from relayer.store.doorbell import Doorbell
 from relayer.store.registries import RegistryRow
 
-ENGINE_LOOPS = ("dispatcher", "reaper", "canceller", "redriver")
+ENGINE_LOOPS = ("dispatcher", "reaper", "canceller", "redriver", "janitor")
 CHAIN_LOOPS = ("batcher", "sender", "indexer")
 LOOPS = ENGINE_LOOPS + CHAIN_LOOPS
 _FIRST_TRY_AGAIN_S = 1.0
@@ -136,11 +138,13 @@ def _engine_loops(db: Database, bell: Doorbell) -> list[Loop]:
     reaper = Reaper(db, reaping, utc_now)
     canceller = Canceller(db, queue, reaping, utc_now)
     redriver = Redriver(db, utc_now)
+    collector = BlobCollector(db, LocalBlobStore(BlobSettings().folder), JanitorSettings(), utc_now)
     return [
         Loop("dispatcher", dispatcher.run_pass, timedelta(milliseconds=50), _ENGINE_LEASE, bell.rung),
         Loop("reaper", reaper.run_pass, timedelta(seconds=1), _ENGINE_LEASE),
         Loop("canceller", canceller.run_pass, timedelta(milliseconds=250), _ENGINE_LEASE),
         Loop("redriver", redriver.run_pass, timedelta(seconds=1), _ENGINE_LEASE),
+        Loop("janitor", collector.run_pass, timedelta(minutes=1)),
     ]
 
 

@@ -66,6 +66,14 @@ class BlobSettings(BaseSettings):
     max_bytes: Annotated[int, Field(ge=1)] = 1 << 30
 
 
+class JanitorSettings(BaseSettings):
+    """How long what nobody owns is kept."""
+
+    model_config = SettingsConfigDict(env_prefix="JOBSEAL_JANITOR_")
+
+    grace: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(hours=1)
+
+
 class RegistrySettings(BaseSettings):
     """Which JobRegistry this platform confirms on."""
 

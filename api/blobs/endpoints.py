@@ -1,17 +1,22 @@
 """The REST surface of blobs."""
 
 import re
+from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
 from api.auth import BlobWriter
-from api.blobs.schemas import BlobBody
+from api.blobs.schemas import BlobBody, StoredBlobBody
 from api.bodies import json_response
 from api.errors import Code, ProblemError
 from api.idempotency import idempotency_key
-from api.limits import limited_stream
+from api.limits import announced_bytes, limited_stream
 from api.schemas import problems
-from api.services import ServicesDep
+from api.services import Services, ServicesDep
+from api.streams import attachment
+from relayer.jobs.blob_references import parse_reference, to_reference
+from relayer.jobs.blob_repository import OwnedBlob
+from relayer.jobs.errors import BlobNotFoundError
 
 router = APIRouter(prefix="/v1/blobs", tags=["blobs"])
 
@@ -29,7 +34,7 @@ _REQUEST_BODY = {
     "",
     status_code=201,
     summary="Upload a blob",
-    responses={201: {"model": BlobBody}, **problems(400, 413, 415)},
+    responses={201: {"model": BlobBody}, **problems(400, 409, 413, 415)},
     openapi_extra=_REQUEST_BODY,
 )
 async def upload(request: Request, principal: BlobWriter, services: ServicesDep) -> Response:
@@ -46,5 +51,60 @@ async def upload(request: Request, principal: BlobWriter, services: ServicesDep)
         media_type,
         key,
         services.max_blob_bytes,
+        announced=announced_bytes(request),
     )
-    return json_response({"blob": f"sha256:{stored.hash.hex()}", "size": stored.size}, 201)
+    return json_response({"blob": to_reference(stored.hash), "size": stored.size}, 201)
+
+
+@router.get(
+    "/{blob}",
+    summary="Read what is known of a blob",
+    responses={200: {"model": StoredBlobBody}, **problems(404)},
+)
+async def read(blob: str, principal: BlobWriter, services: ServicesDep) -> Response:
+    """Give size, media type and age of a blob that this tenant owns."""
+    found = await _blob(services, principal.tenant_id, blob)
+    return json_response(
+        {
+            "blob": to_reference(found.hash),
+            "size": found.size,
+            "media_type": found.media_type,
+            "created_at": found.created_at,
+        }
+    )
+
+
+@router.get(
+    "/{blob}/content",
+    summary="Read a blob",
+    response_class=Response,
+    responses={200: {"description": "The bytes of the blob", "content": {"*/*": {}}}, **problems(404)},
+)
+async def content(blob: str, principal: BlobWriter, services: ServicesDep) -> Response:
+    """Stream exactly the bytes that the reference is the hash of."""
+    found = await _blob(services, principal.tenant_id, blob)
+    return await attachment(found.media_type, found.size, services.blobs.chunks(found))
+
+
+@router.delete(
+    "/{blob}", status_code=204, summary="Delete a blob", response_class=Response, responses=problems(404, 409)
+)
+async def delete(blob: str, principal: BlobWriter, services: ServicesDep) -> Response:
+    """End this tenant's ownership; refused while a job that has not ended names the blob in its input."""
+    await services.blobs.delete(principal.tenant_id, _hash(blob))
+    return Response(status_code=204)
+
+
+async def _blob(services: Services, tenant: UUID, reference: str) -> OwnedBlob:
+    found = await services.blobs.find(tenant, _hash(reference))
+    if found is None:
+        raise BlobNotFoundError
+    return found
+
+
+def _hash(reference: str) -> bytes:
+    """Read a reference; a malformed one gives the same answer as one that is unknown or another tenant's."""
+    blob_hash = parse_reference(reference)
+    if blob_hash is None:
+        raise BlobNotFoundError
+    return blob_hash

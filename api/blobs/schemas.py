@@ -1,5 +1,7 @@
 """Blobs as JSON."""
 
+from datetime import datetime
+
 from pydantic import BaseModel
 
 
@@ -8,3 +10,10 @@ class BlobBody(BaseModel):
 
     blob: str
     size: int
+
+
+class StoredBlobBody(BlobBody):
+    """A blob as its owner sees it: its media type as it was stored, and since when it is the tenant's."""
+
+    media_type: str
+    created_at: datetime

@@ -1,13 +1,11 @@
 """The REST surface of jobs."""
 
 import hashlib
-from collections.abc import AsyncIterator
 from typing import Annotated
 from uuid import UUID
 
 import orjson
 from fastapi import APIRouter, Query, Request, Response
-from starlette.responses import StreamingResponse
 
 from api.auth import JobReader, JobWriter
 from api.bodies import json_response, read_json
@@ -19,6 +17,7 @@ from api.jobs.submission import SubmitBody, read_submission
 from api.pagination import Listing, read_page
 from api.schemas import problems, request_body
 from api.services import ServicesDep
+from api.streams import attachment
 from relayer.jobs.records import Job
 from relayer.seal.receipt import MEDIA_TYPE as RECEIPT_MEDIA_TYPE
 
@@ -80,7 +79,10 @@ async def read(request: Request, job_id: str, principal: JobReader, services: Se
     "/{job_id}/output",
     summary="Read the output of a job",
     response_class=Response,
-    responses={200: {"description": "The bytes that were hashed", "content": {"*/*": {}}}, **problems(404)},
+    responses={
+        200: {"description": "The bytes that were hashed", "content": {"*/*": {}}},
+        **problems(404, 410),
+    },
 )
 async def output(job_id: str, principal: JobReader, services: ServicesDep) -> Response:
     """Stream exactly the bytes whose SHA-256 is the job's `output_hash`."""
@@ -89,16 +91,7 @@ async def output(job_id: str, principal: JobReader, services: ServicesDep) -> Re
     if found is None:
         raise _not_ready(job, Code.OUTPUT_NOT_READY, Code.OUTPUT_ABSENT)
     media_type, size, chunks = found
-    # The first chunk is read before the answer begins, so that a missing blob is a problem document.
-    first = await anext(chunks, b"")
-    return StreamingResponse(
-        _from_first(first, chunks),
-        headers={
-            "Content-Length": str(size),
-            "Content-Type": media_type,
-            "Content-Disposition": "attachment",
-        },
-    )
+    return await attachment(media_type, size, chunks)
 
 
 @router.get(
@@ -122,9 +115,3 @@ def _not_ready(job: Job, not_yet: Code, never: Code) -> ProblemError:
     return ProblemError(
         not_yet, f"the job is {job.state}; ask again", meta={"state": job.state}, headers=retry_after(job)
     )
-
-
-async def _from_first(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for chunk in rest:
-        yield chunk

@@ -71,21 +71,6 @@ FROM held h WHERE a.id = h.id
 RETURNING a.id
 """
 
-_OWN_OUTPUTS = """
-WITH output AS (
-    SELECT * FROM unnest(%(tenants)s::uuid[], %(hashes)s::bytea[], %(sizes)s::bigint[], %(media_types)s::text[])
-        AS o (tenant_id, hash, size, media_type)
-), stored AS (
-    INSERT INTO blobs (hash, size, created_at)
-    SELECT DISTINCT ON (hash) hash, size, %(at)s::timestamptz FROM output ORDER BY hash
-    ON CONFLICT DO NOTHING
-)
-INSERT INTO blob_owners (tenant_id, hash, media_type, created_at)
-SELECT DISTINCT ON (tenant_id, hash) tenant_id, hash, media_type, %(at)s::timestamptz
-FROM output ORDER BY tenant_id, hash
-ON CONFLICT DO NOTHING
-"""
-
 _REAP = """
 WITH expired AS MATERIALIZED (
     SELECT id FROM attempts WHERE state = 'running' AND lease_expires_at < clock_timestamp()
@@ -141,16 +126,6 @@ class Finish:
     log_tail: str | None
 
 
-@dataclass(frozen=True)
-class MadeBlob:
-    """A job's output, which its tenant may name from now on."""
-
-    tenant_id: UUID
-    hash: bytes
-    size: int
-    media_type: str
-
-
 async def open_attempts(
     conn: AsyncConnection[TupleRow], ids: Collection[UUID], worker: str, lease: timedelta, at: datetime
 ) -> list[OpenAttempt]:
@@ -176,18 +151,6 @@ async def finish_attempts(
         },
     )
     return {row[0] for row in await cursor.fetchall()}
-
-
-async def own_outputs(conn: AsyncConnection[TupleRow], made: Sequence[MadeBlob], at: datetime) -> None:
-    """Write down that outputs exist and whose they are."""
-    columns: dict[str, Any] = {
-        "at": at,
-        "tenants": [one.tenant_id for one in made],
-        "hashes": [one.hash for one in made],
-        "sizes": [one.size for one in made],
-        "media_types": [one.media_type for one in made],
-    }
-    await conn.execute(_OWN_OUTPUTS, columns)
 
 
 async def reap(conn: AsyncConnection[TupleRow], at: datetime, limit: int) -> list[LostAttempt]:

@@ -17,13 +17,14 @@ from relayer.jobs.execution import Execution, Result
 from relayer.jobs.handlers.registry import Handlers, load_handlers
 from relayer.jobs.inline import InlineWorker
 from relayer.jobs.isolated import IsolatedWorker
+from relayer.jobs.job_blobs import JobBlobs
 from relayer.jobs.lease_keeper import LeaseKeeper
 from relayer.jobs.pulse import Pulse
 from relayer.jobs.tied import take_in_orphans
 from relayer.model.clock import utc_now
 from relayer.model.errors import UnavailableError
 from relayer.settings import BlobSettings, DatabaseSettings, WorkerSettings, cores
-from relayer.store.blobs import LocalBlobStore
+from relayer.store.blobs import BlobStore, LocalBlobStore
 from relayer.store.database import Database
 from relayer.store.runner import Runner
 
@@ -81,7 +82,7 @@ class _Parts:
     db: Database
     execution: Execution
     keeper: LeaseKeeper
-    blobs: LocalBlobStore
+    blobs: JobBlobs
     max_bytes: int
 
     def drain_later(self) -> None:
@@ -99,11 +100,13 @@ class _Parts:
 
 def _parts() -> _Parts:
     settings, blobs = WorkerSettings(), BlobSettings()
-    database = DatabaseSettings(pool_size=1)
+    # One connection commits, and one looks for blobs meanwhile; the second is opened when it is needed.
+    database = DatabaseSettings(pool_size=2)
+    store = LocalBlobStore(blobs.folder)
     name = f"{socket.gethostname()}/{os.getpid()}"
 
     def give_up(results: Sequence[Result]) -> None:
-        asyncio.run(_write_last(database, name, settings, results))
+        asyncio.run(_write_last(database, name, settings, store, results))
         os._exit(_GAVE_UP)
 
     runner, db = Runner(), Database(database)
@@ -112,20 +115,24 @@ def _parts() -> _Parts:
         settings,
         runner,
         db,
-        Execution(db, name, settings.lease, utc_now),
+        Execution(db, name, settings.lease, utc_now, store),
         LeaseKeeper(database, settings, give_up, pulse.beat),
-        LocalBlobStore(blobs.folder),
+        JobBlobs(db, store, blobs.max_bytes),
         blobs.max_bytes,
     )
 
 
 async def _write_last(
-    database: DatabaseSettings, name: str, settings: WorkerSettings, results: Sequence[Result]
+    database: DatabaseSettings,
+    name: str,
+    settings: WorkerSettings,
+    store: BlobStore,
+    results: Sequence[Result],
 ) -> None:
     """Write ends down by a connection of its own, because the process's loop does not turn any more."""
     with suppress(UnavailableError):
         async with Database(database) as db:
-            await Execution(db, name, settings.lease, utc_now).finish(results)
+            await Execution(db, name, settings.lease, utc_now, store).finish(results)
 
 
 @cache
@@ -138,7 +145,6 @@ def _inline_worker() -> tuple[InlineWorker, _Parts]:
         parts.keeper,
         installed_handlers(),
         parts.blobs,
-        max_bytes=parts.max_bytes,
     )
     return worker, parts
 

@@ -1,4 +1,6 @@
-"""What may be wrong with what a tenant asks of jobs."""
+"""What may be wrong with what a tenant asks of jobs and blobs."""
+
+from uuid import UUID
 
 from relayer.jobs.records import Job
 from relayer.model.errors import JobsealError
@@ -42,3 +44,39 @@ class JobNotEndedError(JobsealError):
             f"the job is {job.state}; it can be run again when it has come to an end, or cancel it first"
         )
         self.job = job
+
+
+class BlobNotFoundError(JobsealError):
+    """The tenant owns no blob of this hash."""
+
+    def __init__(self) -> None:
+        super().__init__("no blob of this tenant has this hash")
+
+
+class BlobInUseError(JobsealError):
+    """A blob that a job still needs was to be deleted; `job_id` is one such job."""
+
+    def __init__(self, job_id: UUID) -> None:
+        super().__init__(
+            "a job that has not ended names the blob in its input; wait for the job, or cancel it"
+        )
+        self.job_id = job_id
+
+
+class StorageFullError(JobsealError):
+    """A tenant would store more than it may; sizes are in bytes."""
+
+    def __init__(self, used: int, cap: int) -> None:
+        super().__init__(
+            f"the blob does not fit: {used} of {cap} bytes are used; delete blobs with DELETE /v1/blobs/{{blob}}"
+        )
+        self.used = used
+        self.cap = cap
+
+
+class OutputDeletedError(JobsealError):
+    """A job's output was made, and its owner deleted it."""
+
+    def __init__(self, output_hash: bytes) -> None:
+        super().__init__("the output was deleted; its hash and the job's receipt stay as they are")
+        self.output_hash = output_hash

@@ -3,21 +3,26 @@
 import asyncio
 import json
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import psycopg
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
 
 from relayer.jobs import attempt_repository as attempts
+from relayer.jobs import blob_repository
 from relayer.jobs.backoff import backoff
+from relayer.jobs.blob_repository import MadeBlob
 from relayer.jobs.failure import Failure, Stop
 from relayer.jobs.records import OpenAttempt
 from relayer.jobs.transition import Change, JobOutput, transition
 from relayer.model.clock import Clock
 from relayer.model.errors import UnavailableError
 from relayer.model.lifecycle import JobState
+from relayer.store.blobs import BlobStore
 from relayer.store.database import Database
 
 Outcome = JobOutput | Failure | Stop
@@ -34,11 +39,16 @@ class Result:
     log_tail: str | None = None
 
 
+class _OutputsGoneError(Exception):
+    """Outputs left the blob store before anybody owned them: their hashes."""
+
+
 class Execution:
     """Opens and finishes attempts in the name of one worker."""
 
-    def __init__(self, db: Database, worker: str, lease: timedelta, clock: Clock) -> None:
+    def __init__(self, db: Database, worker: str, lease: timedelta, clock: Clock, blobs: BlobStore) -> None:
         self._db = db
+        self._blobs = blobs
         self._worker = worker
         self._lease = lease
         self._clock = clock
@@ -66,19 +76,10 @@ class Execution:
             UnavailableError: the database is away, or went away in the middle.
 
         """
-        at = self._clock()
-        async with self._db.transaction() as conn:
-            ours = await attempts.finish_attempts(conn, [_finish_of(one) for one in results], at)
-            held = [one for one in results if one.attempt.id in ours]
-            made = [
-                attempts.MadeBlob(one.attempt.tenant_id, out.hash, out.size, out.media_type)
-                for one in held
-                if isinstance(out := one.outcome, JobOutput)
-            ]
-            if made:
-                await attempts.own_outputs(conn, made, at)
-            await transition(conn, [_change(one, at) for one in held], at)
-        return ours
+        try:
+            return await self._finish(results)
+        except _OutputsGoneError as error:
+            return await self.finish([_made_again(one, error.args) for one in results])
 
     async def finish_while_held(
         self, results: Sequence[Result], is_held: Callable[[OpenAttempt], bool]
@@ -95,6 +96,40 @@ class Execution:
                 # The outcome of a lost commit is unknown; where it took place, the next try finds nothing of ours.
                 await asyncio.sleep(_TRY_AGAIN_S)
         return set()
+
+    async def _finish(self, results: Sequence[Result]) -> set[UUID]:
+        at = self._clock()
+        async with self._db.transaction() as conn:
+            ours = await attempts.finish_attempts(conn, [_finish_of(one) for one in results], at)
+            held = [one for one in results if one.attempt.id in ours]
+            await self._own_outputs(conn, held, at)
+            await transition(conn, [_change(one, at) for one in held], at)
+        return ours
+
+    async def _own_outputs(
+        self, conn: AsyncConnection[TupleRow], held: Sequence[Result], at: datetime
+    ) -> None:
+        made = [
+            MadeBlob(one.attempt.tenant_id, out.hash, out.size, out.media_type, out.content)
+            for one in held
+            if isinstance(out := one.outcome, JobOutput)
+        ]
+        if not made:
+            return
+        await blob_repository.own_blobs(conn, made, at)
+        # The janitor deletes files under the same lock of their rows.
+        gone = [one.hash for one in made if one.content is None and not await self._blobs.holds(one.hash)]
+        if gone:
+            raise _OutputsGoneError(*gone)
+
+
+def _made_again(result: Result, gone: Collection[bytes]) -> Result:
+    """Fail an attempt whose output is gone, so that another makes it again."""
+    output = result.outcome
+    if not isinstance(output, JobOutput) or output.content is not None or output.hash not in gone:
+        return result
+    message = "the output left the blob store before the job was finished"
+    return replace(result, outcome=Failure("output_lost", message, retryable=True))
 
 
 def _start(attempt: OpenAttempt) -> Change:

@@ -12,11 +12,10 @@ from relayer.jobs.failure import Failure
 from relayer.jobs.handlers.base import Handler, JobCancelledError, JobFailedError
 from relayer.jobs.handlers.registry import HandlerError, Handlers
 from relayer.jobs.hold import Hold
+from relayer.jobs.job_blobs import JobBlobs
 from relayer.jobs.lease_keeper import LeaseKeeper
 from relayer.jobs.plain_text import progress_text
-from relayer.jobs.transition import JobOutput
 from relayer.seal.commitment import parse_json
-from relayer.store.blobs import BlobStore, BlobTooLargeError
 
 
 class InlineContext:
@@ -24,7 +23,7 @@ class InlineContext:
 
     scratch = None
 
-    def __init__(self, job_input: Any, hold: Hold, blobs: BlobStore) -> None:
+    def __init__(self, job_input: Any, hold: Hold, blobs: JobBlobs) -> None:
         self._named = {reference for _, reference in find_references(job_input)}
         self._hold = hold
         self._blobs = blobs
@@ -34,7 +33,7 @@ class InlineContext:
         blob_hash = parse_reference(reference)
         if blob_hash is None or reference not in self._named:
             raise JobFailedError("unknown_blob", f"the input does not name the blob {reference}")
-        return self._blobs.read(blob_hash)
+        return self._blobs.read(self._hold.attempt.tenant_id, blob_hash)
 
     def report(self, progress: dict[str, Any]) -> None:
         """Keep the progress for the next renewal of the lease."""
@@ -58,15 +57,12 @@ class InlineWorker:
         execution: Execution,
         keeper: LeaseKeeper,
         handlers: Handlers,
-        blobs: BlobStore,
-        *,
-        max_bytes: int,
+        blobs: JobBlobs,
     ) -> None:
         self._execution = execution
         self._keeper = keeper
         self._handlers = handlers
         self._blobs = blobs
-        self._max_bytes = max_bytes
 
     async def run(self, ids: Collection[UUID]) -> None:
         """Open attempts, run them side by side, and finish them.
@@ -115,12 +111,9 @@ class InlineWorker:
                 job_input = parse_json(attempt.input.encode())
                 context = InlineContext(job_input, hold, self._blobs)
                 output = await handler.run(handler.input_model.model_validate_json(attempt.input), context)
-                stored = await self._blobs.put(output.chunks, self._max_bytes)
-                return JobOutput(stored.hash, stored.size, output.media_type)
+                return await self._blobs.put(attempt.tenant_id, output.media_type, output.chunks)
         except (JobCancelledError, asyncio.CancelledError):
             raise
-        except BlobTooLargeError as error:
-            return Failure("output_too_large", str(error), retryable=False)
         except BaseException as error:  # noqa: BLE001 - whatever a handler raises is how its job ended
             if clock.expired():
                 return Failure.of_time(attempt.run_limit, is_total=attempt.is_total)

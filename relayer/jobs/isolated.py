@@ -13,13 +13,15 @@ from relayer.jobs.blob_references import find_references, parse_reference
 from relayer.jobs.conversation import Conversation, Limits, Request
 from relayer.jobs.execution import Execution, Outcome, Result
 from relayer.jobs.failure import Failure
+from relayer.jobs.handlers.base import JobFailedError
 from relayer.jobs.hold import Hold
+from relayer.jobs.job_blobs import JobBlobs
 from relayer.jobs.lease_keeper import LeaseKeeper
 from relayer.jobs.records import OpenAttempt
 from relayer.jobs.scratch import remove_tree
-from relayer.jobs.transition import JobOutput
+from relayer.model.errors import UnavailableError
 from relayer.seal.commitment import parse_json
-from relayer.store.blobs import CHUNK_BYTES, BlobCorruptError, BlobMissingError, BlobStore, BlobTooLargeError
+from relayer.store.blobs import CHUNK_BYTES, BlobCorruptError, BlobMissingError
 
 _LOG_TAIL_BYTES = 4096
 
@@ -42,7 +44,7 @@ class IsolatedWorker:
         self,
         execution: Execution,
         keeper: LeaseKeeper,
-        blobs: BlobStore,
+        blobs: JobBlobs,
         *,
         scratch: Path,
         max_bytes: int,
@@ -93,15 +95,12 @@ class IsolatedWorker:
         try:
             async with clock:
                 request = self._request(attempt)
-                await self._lay_out(folder, request.blobs)
+                await self._lay_out(folder, attempt.tenant_id, request.blobs)
                 answer = await Conversation(request, hold, folder, log, output).run()
                 if not isinstance(answer, str):
                     return answer
-                stored = await self._blobs.put(_read(output), self._max_bytes)
-                return JobOutput(stored.hash, stored.size, answer)
-        except BlobTooLargeError as error:
-            return Failure("output_too_large", str(error), retryable=False)
-        except (BlobMissingError, BlobCorruptError) as error:
+                return await self._blobs.put(attempt.tenant_id, answer, _read(output))
+        except (JobFailedError, BlobMissingError, BlobCorruptError, UnavailableError) as error:
             return Failure.of(error)
         except OSError as error:
             if clock.expired():
@@ -121,7 +120,7 @@ class IsolatedWorker:
             ),
         )
 
-    async def _lay_out(self, folder: Path, references: list[str]) -> None:
+    async def _lay_out(self, folder: Path, tenant: UUID, references: list[str]) -> None:
         """Make the folders, and copy the blobs: the store's own files are nothing for a handler to touch."""
         (folder / "work").mkdir()
         (folder / "blobs").mkdir()
@@ -129,7 +128,7 @@ class IsolatedWorker:
             blob_hash = parse_reference(reference)
             assert blob_hash is not None
             with (folder / "blobs" / blob_hash.hex()).open("wb") as file:
-                async for chunk in self._blobs.read(blob_hash):
+                async for chunk in self._blobs.read(tenant, blob_hash):
                     await asyncio.to_thread(file.write, chunk)
 
 

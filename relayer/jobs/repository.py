@@ -1,4 +1,4 @@
-"""The SQL of jobs as tenants see them: reading, cancelling, blobs."""
+"""The SQL of jobs as tenants see them: reading, cancelling."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -9,7 +9,6 @@ from psycopg.rows import TupleRow, class_row
 
 from relayer.jobs.records import Attempt, Job, JobEvent, job_row
 from relayer.model.lifecycle import JobState
-from relayer.store.blobs import StoredBlob
 
 COLUMNS = """
 j.id, j.tenant_id, j.registry_id, j.ticket, j.kind, j.priority, j.state, j.state_version, j.input, j.input_hash,
@@ -107,30 +106,6 @@ async def attempts(conn: AsyncConnection[TupleRow], job_id: UUID, after: int, li
             [job_id, after, limit],
         )
         return await cursor.fetchall()
-
-
-async def owned_blobs(conn: AsyncConnection[TupleRow], tenant: UUID, hashes: Collection[bytes]) -> set[bytes]:
-    """Give those of the hashes that name blobs of this tenant."""
-    cursor = await conn.execute(
-        "SELECT hash FROM blob_owners WHERE tenant_id = %s AND hash = ANY(%s::bytea[])",
-        [tenant, list(hashes)],
-    )
-    return {row[0] for row in await cursor.fetchall()}
-
-
-async def own_blob(
-    conn: AsyncConnection[TupleRow], tenant: UUID, stored: StoredBlob, media_type: str, at: datetime
-) -> None:
-    """Write down that a stored blob exists and that a tenant may name it."""
-    await conn.execute(
-        "INSERT INTO blobs (hash, size, created_at) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
-        [stored.hash, stored.size, at],
-    )
-    await conn.execute(
-        """INSERT INTO blob_owners (tenant_id, hash, media_type, created_at) VALUES (%s, %s, %s, %s)
-           ON CONFLICT DO NOTHING""",
-        [tenant, stored.hash, media_type, at],
-    )
 
 
 async def claim_key(

@@ -9,9 +9,10 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
-from relayer.jobs import repository, submission_repository
+from relayer.jobs import blob_repository, repository, submission_repository
+from relayer.jobs.blob_reader import BlobReader
 from relayer.jobs.blob_references import parse_reference
-from relayer.jobs.errors import JobEndedError, JobNotEndedError, WaitingCapError
+from relayer.jobs.errors import JobEndedError, JobNotEndedError, OutputDeletedError, WaitingCapError
 from relayer.jobs.handlers.policy import TimeLimits
 from relayer.jobs.handlers.registry import Handlers, limits_of
 from relayer.jobs.records import Attempt, Job, JobEvent
@@ -50,7 +51,7 @@ class JobService:
         self._db = db
         self._registry = registry
         self._handlers = handlers
-        self._blobs = blobs
+        self._blobs = BlobReader(db, blobs)
         self._clock = clock
         self._waiting_room = WaitingRoom()
 
@@ -182,13 +183,21 @@ class JobService:
             return await repository.attempts(conn, job_id, after, limit)
 
     async def output(self, tenant: UUID, job_id: UUID) -> tuple[str, int, AsyncIterator[bytes]] | None:
-        """Give media type, size and bytes of a job's output; None while there is none."""
+        """Give media type, size and bytes of a job's output; None while there is none.
+
+        Raises:
+            OutputDeletedError: the tenant deleted it.
+            UnavailableError: the database is away.
+
+        """
         job = await self.get(tenant, job_id)
         if job is None or job.output_hash is None:
             return None
         assert job.output_media_type is not None
-        assert job.output_size is not None
-        return job.output_media_type, job.output_size, self._blobs.read(job.output_hash)
+        blob = await self._blobs.find(tenant, job.output_hash)
+        if blob is None:
+            raise OutputDeletedError(job.output_hash)
+        return job.output_media_type, blob.size, self._blobs.chunks(blob)
 
     def _options_again(self, job: Job) -> Options:
         """Give the options of a job that is run again; what its kind allows may have shrunk since."""
@@ -250,19 +259,28 @@ async def _refuse_unowned(
     prepared: dict[int, Prepared],
     outcomes: dict[int, Submitted | JobsealError],
 ) -> None:
-    """Keep the submissions whose blobs are the tenant's."""
+    """Keep the submissions whose blobs are the tenant's; one that was accepted before needs them no more."""
     hashes = {
         reference: parse_reference(reference) for one in prepared.values() for _, reference in one.references
     }
     if not hashes:
         return
-    owned = await repository.owned_blobs(conn, tenant, {h for h in hashes.values() if h is not None})
-    for number, one in list(prepared.items()):
+    owned = await blob_repository.hold_owned(conn, tenant, {h for h in hashes.values() if h is not None})
+    refused: dict[int, UnknownBlobError] = {}
+    for number, one in prepared.items():
         for pointer, reference in one.references:
             if hashes[reference] not in owned:
-                del prepared[number]
-                outcomes[number] = UnknownBlobError(reference, pointer)
+                refused[number] = UnknownBlobError(reference, pointer)
                 break
+    if not refused:
+        return
+    new = next(iter(prepared.values())).new
+    keys = {key for number in refused if (key := prepared[number].new.key) is not None}
+    used = await submission_repository.used_keys(conn, tenant, new.route, keys, new.at)
+    for number, error in refused.items():
+        if prepared[number].new.key not in used:
+            del prepared[number]
+            outcomes[number] = error
 
 
 async def _insert(
@@ -283,6 +301,7 @@ async def _insert(
             taken[number] = one
         else:
             outcomes[number] = Submitted(job, replayed=False)
+    await _use_blobs(conn, [one for number, one in first.items() if number not in taken])
     if not taken:
         return
     new = next(iter(taken.values())).new
@@ -302,3 +321,15 @@ async def _earlier_jobs(conn: AsyncConnection[TupleRow], used: Mapping[str, Used
     jobs = {key: its.job_id for key, its in used.items() if its.job_id is not None}
     found = await repository.jobs_by_id(conn, set(jobs.values()))
     return {key: Submitted(found[job_id], replayed=True) for key, job_id in jobs.items()}
+
+
+async def _use_blobs(conn: AsyncConnection[TupleRow], made: Sequence[Prepared]) -> None:
+    """Write down which blobs the inputs of new jobs name, so that they stay."""
+    uses = {
+        (one.new.tenant, blob_hash, one.new.id)
+        for one in made
+        for _, reference in one.references
+        if (blob_hash := parse_reference(reference)) is not None
+    }
+    if uses:
+        await blob_repository.use_blobs(conn, uses)

@@ -79,11 +79,12 @@ SELECT id FROM moved
 
 @dataclass(frozen=True)
 class JobOutput:
-    """What a job made: SHA-256 (32 bytes), size in bytes, media type."""
+    """What a job made: SHA-256 (32 bytes), size in bytes, media type, and `content` where a blob store keeps no file."""
 
     hash: bytes
     size: int
     media_type: str
+    content: bytes | None = None
 
 
 @dataclass(frozen=True)

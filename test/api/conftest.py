@@ -20,6 +20,7 @@ from relayer.batches.handlers import on_batch_confirmed
 from relayer.chain.calls import FinalEvent
 from relayer.chain.registry import BATCH_CONFIRMED_TOPIC
 from relayer.jobs import dispatch_repository
+from relayer.jobs.blob_repository import MadeBlob, own_blobs
 from relayer.jobs.execution import Execution
 from relayer.jobs.handlers.base import Mode
 from relayer.jobs.records import NewAttempt, OpenAttempt
@@ -150,7 +151,7 @@ class Engine:
         await self.move(job, JobState.PROCESSING, JobState.FAILED, code=code)
 
     def execution(self) -> Execution:
-        return Execution(self.db, "worker of the tests", timedelta(minutes=1), utc_now)
+        return Execution(self.db, "worker of the tests", timedelta(minutes=1), utc_now, self.blobs)
 
     async def dispatch(self, job: Body, mode: Mode = Mode.INLINE) -> UUID:
         """Make an attempt that waits for a worker."""
@@ -183,8 +184,20 @@ class Engine:
 
         stored = await self.blobs.put(chunks(), 1 << 30)
         assert stored.hash == hashlib.sha256(output).digest()
-        made = JobOutput(stored.hash, stored.size, media_type)
+        made = JobOutput(stored.hash, stored.size, media_type, stored.content)
+        await self.own(job, made)
         await self.move(job, JobState.PROCESSING, JobState.COMPLETED, output=made)
+
+    async def own(self, job: Body, output: JobOutput) -> None:
+        async with self.db.transaction() as conn:
+            row = await (
+                await conn.execute(
+                    "SELECT tenant_id FROM jobs WHERE id = %s", [from_public("job", job["id"])]
+                )
+            ).fetchone()
+            assert row is not None
+            made = MadeBlob(row[0], output.hash, output.size, output.media_type, output.content)
+            await own_blobs(conn, [made], utc_now())
 
     async def seal(self) -> None:
         """Put what is completed into one batch."""

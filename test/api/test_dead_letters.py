@@ -163,7 +163,7 @@ async def test_a_redriven_job_keeps_itself_and_gets_its_attempts_anew(
     await engine.execution().finish([Result(await engine.attempt(job), retryable)])
     assert (await acme.get(f"/v1/jobs/{job['id']}")).json()["state"] == "created"
     await engine.execution().finish(
-        [Result(await engine.attempt(job), JobOutput(bytes(32), 1, "text/plain"))]
+        [Result(await engine.attempt(job), JobOutput(bytes(32), 1, "text/plain", b"x"))]
     )
     attempts = await acme.items(f"/v1/jobs/{job['id']}/attempts")
     assert [(one["number"], one["state"]) for one in attempts] == [

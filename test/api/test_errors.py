@@ -88,6 +88,8 @@ async def test_the_description_names_every_resource(client: httpx2.AsyncClient) 
         "/v1/dead-letters:redrive",
         "/v1/dead-letters/redrives/{redrive_id}",
         "/v1/blobs",
+        "/v1/blobs/{blob}",
+        "/v1/blobs/{blob}/content",
         "/health/live",
         "/health/ready",
     }

@@ -7,6 +7,8 @@ import pytest
 from relayer.model.lifecycle import JobState
 from relayer.seal.commitment import input_hash
 from relayer.seal.receipt import Receipt
+from relayer.store.blobs import SMALL_BYTES
+from relayer.store.database import Database
 
 from .conftest import Caller, Engine, assert_problem
 
@@ -123,10 +125,18 @@ async def test_a_failed_job_never_has_output_or_receipt(acme: Caller, engine: En
     assert_problem(await acme.get(f"/v1/jobs/{job['id']}/receipt"), 404, "receipt_absent")
 
 
-async def test_an_altered_output_is_not_given(acme: Caller, engine: Engine) -> None:
+@pytest.mark.parametrize("length", [4, SMALL_BYTES + 1])
+async def test_an_altered_output_is_not_given(
+    acme: Caller, engine: Engine, owner_db: Database, length: int
+) -> None:
     job = await acme.submitted()
-    await engine.complete(job, b"true")
-    engine.blobs.path(hashlib.sha256(b"true").digest()).write_bytes(b"lies")
+    output = b"t" * length
+    await engine.complete(job, output)
+    if length > SMALL_BYTES:
+        engine.blobs.path(hashlib.sha256(output).digest()).write_bytes(b"l" * length)
+    else:
+        async with owner_db.transaction() as conn:
+            await conn.execute("UPDATE blobs SET content = %s", [b"l" * length])
     assert_problem(await acme.get(f"/v1/jobs/{job['id']}/output"), 500, "internal_error")
 
 

@@ -60,6 +60,9 @@ async def test_anothers_blob_is_as_unknown_as_one_that_never_was(acme: Caller, r
         ("POST", "/v1/dead-letters:redrive", Scope.JOBS_REDRIVE),
         ("GET", "/v1/dead-letters/redrives/rdr_x", Scope.JOBS_READ),
         ("POST", "/v1/blobs", Scope.BLOBS_WRITE),
+        ("GET", "/v1/blobs/sha256:x", Scope.BLOBS_WRITE),
+        ("GET", "/v1/blobs/sha256:x/content", Scope.BLOBS_WRITE),
+        ("DELETE", "/v1/blobs/sha256:x", Scope.BLOBS_WRITE),
     ],
 )
 async def test_a_key_does_only_what_its_scopes_allow(

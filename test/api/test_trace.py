@@ -58,7 +58,7 @@ async def test_the_attempts_say_how_each_ended(acme: Caller, engine: Engine) -> 
     failure = Failure("busy", "try later", retryable=True)
     await engine.execution().finish([Result(first, failure, "last words\n")])
     second = await engine.attempt(job)
-    await engine.execution().finish([Result(second, JobOutput(bytes(32), 1, "text/plain"))])
+    await engine.execution().finish([Result(second, JobOutput(bytes(32), 1, "text/plain", b"x"))])
 
     attempts = await acme.items(path)
     assert [(one["number"], one["state"], one["mode"]) for one in attempts] == [

@@ -16,6 +16,7 @@ from relayer.jobs.transition import JobOutput
 from relayer.local.postgres import EmbeddedPostgres
 from relayer.model.clock import utc_now
 from relayer.model.errors import UnavailableError
+from relayer.store.blobs import LocalBlobStore
 from relayer.store.database import Database
 
 
@@ -40,11 +41,11 @@ async def test_a_lease_is_renewed_while_a_handler_blocks_the_loop(
 
 
 async def test_a_stale_token_writes_nothing(
-    platform: Platform, tenants: list[UUID], relayer_db: Database
+    platform: Platform, tenants: list[UUID], relayer_db: Database, blobs: LocalBlobStore
 ) -> None:
     job = await platform.submit(tenants[0], "digest", {"text": "a"})
     await platform.dispatch()
-    slow = Execution(relayer_db, "slow", timedelta(0), utc_now)
+    slow = Execution(relayer_db, "slow", timedelta(0), utc_now, blobs)
     (attempt,) = await opened(platform, slow)
     assert await slow.open([attempt.id]) == []
     await asyncio.sleep(0.01)
@@ -57,11 +58,11 @@ async def test_a_stale_token_writes_nothing(
 
 
 async def test_a_job_that_kills_its_workers_fails_in_the_end(
-    platform: Platform, tenants: list[UUID], relayer_db: Database
+    platform: Platform, tenants: list[UUID], relayer_db: Database, blobs: LocalBlobStore
 ) -> None:
     """Lost attempts have a budget of their own: the one failure that this job may have is not spent."""
     job = await platform.submit(tenants[0], "digest", {"text": "a"}, max_attempts=1)
-    doomed = Execution(relayer_db, "doomed", timedelta(0), utc_now)
+    doomed = Execution(relayer_db, "doomed", timedelta(0), utc_now, blobs)
     for _ in range(3):
         assert await platform.dispatch() == 1
         assert len(await opened(platform, doomed)) == 1
@@ -108,11 +109,11 @@ async def test_an_end_is_written_when_the_database_is_back(
 
 @pytest.mark.parametrize("is_held", [True, False])
 async def test_an_end_is_given_up_with_its_lease(
-    platform: Platform, tenants: list[UUID], relayer_db: Database, is_held: bool
+    platform: Platform, tenants: list[UUID], relayer_db: Database, blobs: LocalBlobStore, is_held: bool
 ) -> None:
     await platform.submit(tenants[0], "digest", {"text": "a"})
     await platform.dispatch()
-    execution = Execution(relayer_db, "worker", timedelta(minutes=1), utc_now)
+    execution = Execution(relayer_db, "worker", timedelta(minutes=1), utc_now, blobs)
     (attempt,) = await opened(platform, execution)
     result = Result(attempt, Failure("late", "too late", retryable=False))
     written = await execution.finish_while_held([result], lambda _: is_held)

@@ -147,7 +147,9 @@ class Life(RuleBasedStateMachine):
         self.reaper = Reaper(db, ReaperSettings(), clock)
         self.canceller = Canceller(db, platform.queue, ReaperSettings(), clock)
         self.redriver = Redriver(db, clock)
-        self.workers = [Execution(db, f"worker-{number}", LEASE, clock) for number in range(3)]
+        self.workers = [
+            Execution(db, f"worker-{number}", LEASE, clock, platform.store) for number in range(3)
+        ]
         platform.run(self._add_tenants())
 
     async def _add_tenants(self) -> None:
