@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
@@ -14,7 +15,8 @@ from relayer.jobs import blob_repository
 from relayer.jobs.blob_service import BlobService
 from relayer.jobs.errors import BlobInUseError, BlobNotFoundError, StorageFullError
 from relayer.jobs.records import Job
-from relayer.jobs.service import JobService, Submission
+from relayer.jobs.service import JobService, Submitted
+from relayer.jobs.submission import Submission
 from relayer.jobs.transition import Change, transition
 from relayer.model.clock import utc_now
 from relayer.model.errors import IdempotencyKeyReusedError, UnknownBlobError
@@ -91,8 +93,9 @@ async def test_a_blob_is_read_from_its_row_or_its_file(
     service_of_blobs: BlobService, tenants: list[UUID], blobs: LocalBlobStore, owner_db: Database, size: int
 ) -> None:
     data = os.urandom(size)
+    blob_hash = hashlib.sha256(data).digest()
     for _ in range(2):
-        blob_hash = await upload(service_of_blobs, tenants[0], data)
+        assert await upload(service_of_blobs, tenants[0], data) == blob_hash
         assert await content(service_of_blobs, tenants[0], blob_hash) == data
     assert await service_of_blobs.find(tenants[1], blob_hash) is None
     assert files(blobs) == ([] if size <= SMALL_BYTES else [blobs.path(blob_hash)])
@@ -155,8 +158,8 @@ async def test_deleting_ends_ownership_and_marks_what_nobody_owns(
             assert row is not None
             return bool(row[0])
 
-    for tenant in tenants:
-        blob_hash = await upload(service_of_blobs, tenant, b"shared")
+    blob_hash = await upload(service_of_blobs, tenants[0], b"shared")
+    await upload(service_of_blobs, tenants[1], b"shared")
     with pytest.raises(BlobNotFoundError):
         await service_of_blobs.delete(tenants[0], bytes(32))
     await service_of_blobs.delete(tenants[0], blob_hash)
@@ -208,7 +211,7 @@ async def test_a_blob_stays_while_a_job_that_has_not_ended_names_it(
             await service_of_blobs.delete(tenants[0], blob_hash)
         running = await service.get(tenants[0], job.id)
         assert running is not None
-        await move(relayer_db, running, JobState.FAILED)
+        await move(relayer_db, running, JobState.CANCELLED)
     # Another tenant's job keeps nothing from going.
     await of_blob(service, tenants[1], blob_hash)
     await service_of_blobs.delete(tenants[0], blob_hash)
@@ -246,8 +249,12 @@ async def test_no_job_begins_with_a_blob_that_is_being_deleted(
         assert await cursor.fetchone() == (0,)
 
 
-async def test_a_replayed_submission_uses_no_blob_twice(
-    service_of_blobs: BlobService, service: JobService, tenants: list[UUID], owner_db: Database
+async def test_a_replayed_submission_uses_no_blob_twice_and_none_at_all_once_its_job_has_ended(
+    service_of_blobs: BlobService,
+    service: JobService,
+    tenants: list[UUID],
+    relayer_db: Database,
+    owner_db: Database,
 ) -> None:
     blob_hash = await upload(service_of_blobs, tenants[0], b"input")
     submission = Submission("digest", {"blob": f"sha256:{blob_hash.hex()}"}, {}, "key", bytes(32))
@@ -256,6 +263,17 @@ async def test_a_replayed_submission_uses_no_blob_twice(
     async with owner_db.transaction() as conn:
         rows = await (await conn.execute("SELECT tenant_id, hash, job_id FROM blob_uses")).fetchall()
     assert rows == [(tenants[0], blob_hash, submitted[0].job.id)]
+    await move(relayer_db, submitted[0].job, JobState.CANCELLED)
+    await service_of_blobs.delete(tenants[0], blob_hash)
+    again = await service.submit(tenants[0], submission)
+    assert (again.job.id, again.replayed) == (submitted[0].job.id, True)
+    for other in (replace(submission, idempotency_key="other"), replace(submission, idempotency_key=None)):
+        with pytest.raises(UnknownBlobError):
+            await service.submit(tenants[0], other)
+    outcomes = await service.submit_many(
+        tenants[0], [submission, replace(submission, idempotency_key="third")]
+    )
+    assert [type(one) for one in outcomes] == [Submitted, UnknownBlobError]
 
 
 @pytest.mark.parametrize("size", [1000, 10_000])

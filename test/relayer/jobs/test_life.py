@@ -63,8 +63,8 @@ LEASE = timedelta(minutes=5)
 LOOPS = (dispatcher.LEASE, reaper.LEASE, canceller.LEASE, redriver.LEASE)
 OUTCOMES = st.sampled_from(
     [
-        JobOutput(bytes(32), 2, "application/json"),
-        JobOutput(bytes(32), 2, "application/json"),
+        JobOutput(bytes(32), 2, "application/json", b"{}"),
+        JobOutput(bytes(32), 2, "application/json", b"{}"),
         Failure("flaky", "it may pass", retryable=True),
         Failure("flaky", "later", retryable=True, retry_after=timedelta(hours=1)),
         Failure("broken", "it will not pass", retryable=False),
@@ -345,7 +345,7 @@ class Life(RuleBasedStateMachine):
             for worker, mode in enumerate(Mode):
                 for attempt in self.platform.run(self._take(worker, mode)):
                     self.platform.run(
-                        self.workers[worker].finish([Result(attempt, JobOutput(bytes(32), 2, "a/b"))])
+                        self.workers[worker].finish([Result(attempt, JobOutput(bytes(32), 2, "a/b", b"{}"))])
                     )
             for worker in range(3):
                 self.a_worker_falls_silent(worker)
