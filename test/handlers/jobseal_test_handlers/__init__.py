@@ -95,3 +95,41 @@ class Environment:
 
     async def run(self, job_input: Empty, context: Context) -> Output:
         return Output.json(sorted(os.environ))
+
+
+class FillInput(HandlerInput):
+    size: int
+    text: str = "x"
+
+
+class Fill:
+    """Gives an output of a size."""
+
+    kind = "test.fill"
+    mode = Mode.INLINE
+    input_model = FillInput
+
+    async def run(self, job_input: FillInput, context: Context) -> Output:
+        return Output.of_bytes("text/plain", job_input.text.encode() * job_input.size)
+
+
+class CopyInput(HandlerInput):
+    blob: str
+
+
+class Copy:
+    """Gives what a blob holds."""
+
+    kind = "test.copy"
+    mode = Mode.ISOLATED
+    input_model = CopyInput
+
+    async def run(self, job_input: CopyInput, context: Context) -> Output:
+        return Output("text/plain", context.read_blob(job_input.blob))
+
+
+class QuickCopy(Copy):
+    """The same on the worker's own loop."""
+
+    kind = "test.quick-copy"
+    mode = Mode.INLINE

@@ -17,6 +17,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from dying import DATA
 
 from relayer.jobs.blob_collector import LEASE, BlobCollector
 from relayer.jobs.blob_service import BlobService
@@ -32,11 +33,15 @@ from relayer.store import leases
 from relayer.store.blobs import SMALL_BYTES, LocalBlobStore
 from relayer.store.database import Database
 
-from .dying import DATA
-
 LARGE = SMALL_BYTES + 1
 OLD = timedelta(hours=2)
 Pass = Callable[..., Awaitable[int]]
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> LocalBlobStore:
+    """A store of its own, whose files can be counted."""
+    return LocalBlobStore(tmp_path)
 
 
 @pytest.fixture

@@ -34,6 +34,12 @@ async def stream(data: bytes, piece: int = 60_000) -> AsyncIterator[bytes]:
 
 
 @pytest.fixture
+def blobs(tmp_path: Path) -> LocalBlobStore:
+    """A store of its own, whose files can be counted."""
+    return LocalBlobStore(tmp_path)
+
+
+@pytest.fixture
 def service_of_blobs(api_db: Database, blobs: LocalBlobStore) -> BlobService:
     return BlobService(api_db, blobs, utc_now)
 
