@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
@@ -154,3 +155,22 @@ async def test_a_job_that_was_dispatched_is_cancelled_before_it_runs(
         assert (await platform.end_of(tenants[0], "digest", {"text": "b"})).state == "completed"
     assert await platform.attempts(job) == ["cancelled"]
     assert await platform.usage() == 1
+
+
+async def test_a_job_may_wait_only_so_long(platform: Platform, tenants: list[UUID]) -> None:
+    queue = await platform.submit(
+        tenants[0], "test.nap", {"seconds": 0.0}, queue_limit=timedelta(seconds=0.3)
+    )
+    total = await platform.submit(
+        tenants[0], "test.nap", {"seconds": 0.0}, total_limit=timedelta(seconds=0.3)
+    )
+    patient = await platform.submit(tenants[0], "test.nap", {"seconds": 0.0}, queue_limit=timedelta(hours=1))
+    await platform.dispatch()
+    ended = await platform.finished(tenants[0], [queue, total])
+    codes = [job.error and job.error["code"] for job in ended]
+    assert codes == ["queue_limit", "total_limit"]
+    assert [await platform.attempts(job) for job in (queue, total, patient)] == [
+        ["cancelled"],
+        ["cancelled"],
+        ["dispatched"],
+    ]

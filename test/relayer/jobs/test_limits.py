@@ -85,25 +85,6 @@ async def test_the_total_limit_ends_a_job_that_runs(
     assert await served.attempts(job) == ["failed"]
 
 
-async def test_a_job_may_wait_only_so_long(platform: Platform, tenants: list[UUID]) -> None:
-    queue = await platform.submit(
-        tenants[0], "test.nap", {"seconds": 0.0}, queue_limit=timedelta(seconds=0.3)
-    )
-    total = await platform.submit(
-        tenants[0], "test.nap", {"seconds": 0.0}, total_limit=timedelta(seconds=0.3)
-    )
-    patient = await platform.submit(tenants[0], "test.nap", {"seconds": 0.0}, queue_limit=timedelta(hours=1))
-    await platform.dispatch()
-    ended = await platform.finished(tenants[0], [queue, total])
-    codes = [job.error and job.error["code"] for job in ended]
-    assert codes == ["queue_limit", "total_limit"]
-    assert [await platform.attempts(job) for job in (queue, total, patient)] == [
-        ["cancelled"],
-        ["cancelled"],
-        ["dispatched"],
-    ]
-
-
 async def test_the_total_limit_counts_the_waits_between_attempts(
     served: Platform, tenants: list[UUID], tmp_path: Path
 ) -> None:

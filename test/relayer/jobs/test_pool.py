@@ -11,7 +11,6 @@ import pytest
 from support import Platform, children_of
 
 from relayer import settings
-from relayer.jobs.records import Job
 from relayer.store.database import Database
 
 
@@ -64,28 +63,24 @@ async def test_a_worker_that_dies_is_started_again(platform: Platform, tenants: 
         assert other != worker
 
 
-async def test_a_job_says_why_it_waits(platform: Platform, tenants: list[UUID]) -> None:
+async def test_a_job_says_that_nothing_could_run_it(platform: Platform, tenants: list[UUID]) -> None:
     job = await platform.submit(tenants[0], "test.nap", {"seconds": 600.0})
-    held = await platform.submit(tenants[0], "test.nap", {"seconds": 600.0})
 
-    async def waits_for(reason: str, one: Job) -> None:
-        async def does() -> bool:
-            (seen,) = await platform.seen(tenants[0], [one])
-            return seen.status_reason == reason
-
-        await platform.until(does)
+    async def waits_for_a_worker() -> bool:
+        (seen,) = await platform.seen(tenants[0], [job])
+        return (seen.state, seen.status_reason) == ("created", "no_worker")
 
     async def runs() -> bool:
-        return "running" in await platform.attempts(job)
+        (seen,) = await platform.seen(tenants[0], [job])
+        return (seen.state, seen.status_reason) == ("processing", None)
 
-    await waits_for("no_worker", job)
+    await platform.until(waits_for_a_worker)
     with platform.workers(1, 0) as pool:
         await platform.until(runs)
-        await waits_for("queued", held)
+        assert len(await platform.rows("SELECT 1 FROM workers")) == 1
         pool.kill()
-        pool.wait()
-        # Nobody signed off for it: the announcement expires.
-        await waits_for("no_worker", held)
+        # Nobody signed off for it: its lease and its announcement run out.
+        await platform.until(waits_for_a_worker)
     assert await platform.rows("SELECT 1 FROM workers WHERE expires_at > clock_timestamp()") == []
 
 
