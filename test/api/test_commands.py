@@ -24,7 +24,7 @@ from relayer.store.database import Database
 
 from .conftest import Body, Caller, Engine, assert_problem, new_key, serving
 
-OUTPUT = JobOutput(bytes(32), 4, "application/json")
+OUTPUT = JobOutput(bytes(32), 4, "application/json", b"true")
 
 
 class Cancellations:
