@@ -8,7 +8,6 @@ from enum import Enum, auto
 from relayer.jobs.handlers.base import JobFailedError, JobRejectedError
 from relayer.jobs.handlers.registry import HandlerError
 from relayer.jobs.plain_text import plain
-from relayer.model.errors import UnavailableError
 from relayer.store.blobs import BlobCorruptError, BlobMissingError
 
 _LONGEST_MESSAGE = 2000
@@ -80,13 +79,6 @@ class Failure:
                 code, message, retryable = "file_limit", "the handler wrote a larger file than it may", False
             case BlobMissingError() | BlobCorruptError():
                 code, message, retryable = "blob_unreadable", str(error), True
-            case UnavailableError():
-                # Its address is for the operator.
-                code, message, retryable = (
-                    "worker_error",
-                    "the worker does not reach the platform's stores",
-                    True,
-                )
             case HandlerError():
                 code, message, retryable = "handler_unavailable", str(error), True
             case _:

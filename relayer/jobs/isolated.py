@@ -19,7 +19,6 @@ from relayer.jobs.job_blobs import JobBlobs
 from relayer.jobs.lease_keeper import LeaseKeeper
 from relayer.jobs.records import OpenAttempt
 from relayer.jobs.scratch import remove_tree
-from relayer.model.errors import UnavailableError
 from relayer.seal.commitment import parse_json
 from relayer.store.blobs import CHUNK_BYTES, BlobCorruptError, BlobMissingError
 
@@ -100,7 +99,7 @@ class IsolatedWorker:
                 if not isinstance(answer, str):
                     return answer
                 return await self._blobs.put(attempt.tenant_id, answer, _read(output))
-        except (JobFailedError, BlobMissingError, BlobCorruptError, UnavailableError) as error:
+        except (JobFailedError, BlobMissingError, BlobCorruptError) as error:
             return Failure.of(error)
         except OSError as error:
             if clock.expired():

@@ -23,6 +23,8 @@ from relayer.jobs.lease_keeper import LeaseKeeper
 from relayer.jobs.records import Job
 from relayer.jobs.service import JobService
 from relayer.jobs.submission import Submission
+from relayer.jobs.transition import JobOutput
+from relayer.local.postgres import EmbeddedPostgres
 from relayer.model.clock import utc_now
 from relayer.settings import DatabaseSettings, WorkerSettings
 from relayer.store.blobs import SMALL_BYTES, LocalBlobStore
@@ -271,6 +273,35 @@ async def test_a_job_whose_input_was_deleted_or_lost_says_so(
     (state, code), (waits, again) = await worker.ended(tenants[0], *jobs)
     assert (state, code) == ("failed", "blob_deleted")
     assert (waits, again) == ("created", "blob_unreadable")
+
+
+async def test_a_database_that_is_away_costs_no_attempt(
+    uploads: BlobService,
+    tenants: list[UUID],
+    relayer_db: Database,
+    blobs: LocalBlobStore,
+    postgres_server: EmbeddedPostgres,
+) -> None:
+    """Before an input is read, and before the tenant's room for an output is known."""
+    data = b"x" * 9000
+    blob_hash = await upload(uploads, tenants[0], data)
+    jobs = JobBlobs(relayer_db, blobs, MAX_BYTES)
+
+    async def read() -> bytes:
+        return b"".join([chunk async for chunk in jobs.read(tenants[0], blob_hash)])
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield data
+
+    postgres_server.stop()
+    try:
+        reading = asyncio.create_task(read())
+        made = await jobs.put(tenants[0], "text/plain", chunks())
+        assert made == JobOutput(blob_hash, len(data), "text/plain")
+        assert not reading.done()
+    finally:
+        postgres_server.start()
+    assert await reading == data
 
 
 async def test_a_deleted_output_is_gone_and_the_job_stays(
