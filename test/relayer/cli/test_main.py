@@ -20,7 +20,7 @@ def jobseal(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
 
 @pytest.mark.parametrize(
     ("command", "setting"),
-    [("api", "DATABASE_URL"), ("worker", "DATABASE_URL"), ("relayer", "CHAIN_RPC_URL")],
+    [("api", "DATABASE_URL"), ("worker", "DATABASE_URL"), ("relayer", "DATABASE_URL")],
 )
 def test_a_missing_setting_is_named(command: str, setting: str) -> None:
     outcome = jobseal(command)

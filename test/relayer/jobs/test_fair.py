@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from relayer.jobs.fair import Deal, Turn, Waiting, deal, share
@@ -86,7 +86,6 @@ def test_a_quantum_that_is_cut_short_is_finished_first() -> None:
     assert of_tenants(second) == [0, 0, 1, 1, 1, 1, 1]
 
 
-@settings(deadline=None)
 @given(
     weights=st.lists(st.integers(1, 7), min_size=1, max_size=8),
     rooms=st.lists(st.integers(1, 40), min_size=1, max_size=20),
@@ -109,7 +108,6 @@ def test_over_many_deals_nobody_is_further_from_its_share_than_a_quantum(
         assert max(rounds) - min(rounds) <= 1
 
 
-@settings(deadline=None)
 @given(
     counts=st.lists(st.integers(0, 30), min_size=1, max_size=8),
     allowances=st.lists(st.integers(1, 30), min_size=8, max_size=8),
@@ -133,7 +131,6 @@ def test_caps_hold_and_no_room_is_wasted(
             assert one.job_id in chosen or not has_room or by_kind[one.kind] == kind_room.get(one.kind)
 
 
-@settings(deadline=None)
 @given(weights=st.lists(st.integers(1, 100), min_size=1, max_size=50), room=st.integers(1, 400))
 def test_shares_are_enough_for_a_full_deal(weights: list[int], room: int) -> None:
     quotas = share(turns(*weights), room)
