@@ -76,6 +76,10 @@ lint: setup ## Style, types and the direction of imports
 test-python: setup ## The tests on real PostgreSQL, Valkey and anvil
 	pytest -n 2
 
+.PHONY: test-campaigns
+test-campaigns: setup ## The tests that are too long for every change
+	pytest -n 2 -m campaign
+
 .PHONY: test-differential
 test-differential: setup ## The seal against the contract, at length
 	pytest -n 2 --hypothesis-profile=verify test/relayer/seal/differential
@@ -185,7 +189,7 @@ soak: setup ## The job engine under load while its parts are killed (SECONDS=120
 	touch $@
 
 .PHONY: verify
-verify: verify-deep verify-symbolic verify-slither coverage test-differential mutants ## Everything that takes too long for every test run
+verify: verify-deep verify-symbolic verify-slither coverage test-campaigns test-differential mutants ## Everything that takes too long for every test run
 
 .PHONY: verify-deep
 verify-deep: out/.stamp ## Fuzz tests of 10,000 runs, long invariant campaigns

@@ -4,7 +4,9 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
@@ -66,20 +68,48 @@ def postgres_urls(postgres_server: EmbeddedPostgres) -> Urls:
     return urls
 
 
+@pytest.fixture(scope="session")
+def tables(postgres_urls: Urls) -> list[str]:
+    """Every table, those that refer to another before it."""
+    with psycopg.connect(postgres_urls.owner) as connection:
+        names = connection.execute(
+            "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
+        ).fetchall()
+        refers = connection.execute(
+            "SELECT conrelid::regclass::text, confrelid::regclass::text FROM pg_constraint WHERE contype = 'f'"
+        ).fetchall()
+    order = TopologicalSorter({name: set[str]() for (name,) in names})
+    for source, target in refers:
+        if source != target:
+            order.add(target, source)
+    return list(order.static_order())
+
+
 @pytest.fixture
-def urls(postgres_urls: Urls) -> Urls:
+def urls(postgres_urls: Urls, tables: list[str]) -> Urls:
     with psycopg.connect(postgres_urls.owner, autocommit=True) as connection:
-        tables = connection.execute(
-            "SELECT string_agg(quote_ident(tablename), ', ') FROM pg_tables "
-            "WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
-        ).fetchone()
-        assert tables is not None
-        connection.execute(f"TRUNCATE {tables[0]} RESTART IDENTITY CASCADE")
+        empty(connection, tables)
         for (name,) in connection.execute(
             "SELECT quote_ident(sequencename) FROM pg_sequences WHERE sequencename LIKE 'tickets%'"
         ).fetchall():
             connection.execute(f"DROP SEQUENCE {name}")
     return postgres_urls
+
+
+def empty(connection: psycopg.Connection[Any], tables: Sequence[str]) -> None:
+    """Delete what a few rows are; emptying all tables with their indexes anew takes a tenth of a second."""
+    # The names are of the catalogue.
+    looks = " UNION ALL ".join(f"SELECT '{name}' FROM (SELECT FROM {name} LIMIT 1) t" for name in tables)  # noqa: S608
+    filled = {name for (name,) in connection.execute(looks)}
+    (jobs,) = connection.execute("SELECT count(*) FROM (SELECT FROM jobs LIMIT 201) j").fetchall()[0]
+    if jobs > 200:
+        connection.execute(f"TRUNCATE {', '.join(tables)} RESTART IDENTITY")
+        return
+    for table in tables:
+        if table in filled:
+            connection.execute(f"DELETE FROM {table}")  # noqa: S608
+    for table in ("registries", "outbox"):
+        connection.execute("SELECT setval(pg_get_serial_sequence(%s, 'id'), 1, false)", [table])
 
 
 async def _opened(url: str) -> AsyncIterator[Database]:

@@ -50,6 +50,11 @@ async def tally(conn: AsyncConnection[TupleRow], tenants: Sequence[UUID]) -> Tal
     return row
 
 
+async def raise_caps(conn: AsyncConnection[TupleRow], tenants: Sequence[UUID], running_cap: int) -> None:
+    """Let tenants have that many jobs dispatched at a time."""
+    await conn.execute("UPDATE tenants SET running_cap = %s WHERE id = ANY(%s)", [running_cap, list(tenants)])
+
+
 async def any_open(conn: AsyncConnection[TupleRow], tenants: Sequence[UUID]) -> bool:
     """Whether a job of the tenants still waits or runs."""
     cursor = await conn.execute(

@@ -38,6 +38,7 @@ def stores(
     )
 
 
+@pytest.mark.campaign
 def test_rq_and_jobseal_do_every_job_once(stores: Stores, tmp_path: Path) -> None:
     told: list[Turn] = []
     turns = run(Plan(rounds=1, lone=3, backlogs={"rq": 30, "jobseal": 40}), stores, tmp_path, told.append)

@@ -1,4 +1,4 @@
-"""The short form of the soak: every fault once, and the books must be sound."""
+"""The short form of the soak: a few faults, and the books must be sound."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_nothing_is_lost_doubled_or_left_behind() -> None:
-    command = [sys.executable, "-m", "bench.soak", "15", "--seed", "7"]
+    command = [sys.executable, "-m", "bench.soak", "8", "--seed", "7"]
     completed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert completed.returncode == 0, completed.stdout + completed.stderr
     assert "sound: nothing lost" in completed.stdout

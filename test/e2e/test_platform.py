@@ -157,6 +157,7 @@ def test_jobs_finish_once_whatever_dies_and_the_platform_goes_on_where_it_was(ho
         assert up.verify(after) is Outcome.VALID
 
 
+@pytest.mark.campaign
 def test_two_platforms_do_not_share_a_home(home: Path) -> None:
     with running(home):
         second = subprocess.run(

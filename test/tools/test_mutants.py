@@ -259,6 +259,7 @@ def names(root: Path) -> list[str]:
     return [mutant.name for source in Project(root).sources for mutant in mutants_of(source)]
 
 
+@pytest.mark.campaign
 def test_a_strong_test_leaves_no_survivor_and_nothing_to_explain(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -274,6 +275,7 @@ def test_a_strong_test_leaves_no_survivor_and_nothing_to_explain(
     assert "is explained, but there is no such mutant: Gate.leave: ⟨--count; → {}⟩" in told
 
 
+@pytest.mark.campaign
 def test_survivors_of_a_weak_test_are_named_until_explained(
     root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -287,6 +289,7 @@ def test_survivors_of_a_weak_test_are_named_until_explained(
     assert main([], root) == 0
 
 
+@pytest.mark.campaign
 def test_names_outlive_edits_elsewhere(root: Path) -> None:
     write_tests(root, WEAK)
     before = names(root)

@@ -6,6 +6,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 CHECKER = ROOT / "node_modules/@openzeppelin/upgrades-core/dist/cli/cli.js"
 REGISTRY, INTERFACE = "JobRegistry.sol", "interfaces/IJobRegistry.sol"
@@ -65,6 +67,7 @@ SUCCESSORS = [
 ]
 
 
+@pytest.mark.campaign
 def test_the_registry_may_only_grow(tmp_path: Path) -> None:
     copy_registry(tmp_path / "contracts/reference")
     for successor in SUCCESSORS:

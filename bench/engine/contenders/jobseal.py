@@ -29,6 +29,8 @@ from relayer.tenants.service import TenantService
 
 KIND = "bench.noop"
 TENANTS = 4
+# The other contenders cap nobody.
+RUNNING_CAP = 1_000
 PLUGINS = ROOT / "bench/handlers"
 _CHAIN_ID = 31337
 _ADDRESS = bytes(19) + b"\x01"
@@ -70,7 +72,10 @@ class Jobseal(Contender):
 
     def settings(self) -> dict[str, str]:
         """Say how it runs, and what the environment changed."""
-        return {"workers": f"{WORKERS} x inline", "tenants": str(TENANTS)} | self._set
+        return {
+            "workers": f"{WORKERS} x inline",
+            "tenants": f"{TENANTS}, each up to {RUNNING_CAP} at a time",
+        } | self._set
 
     def stop(self) -> None:
         """Stop the processes and close the pools."""
@@ -113,6 +118,8 @@ class Jobseal(Contender):
             registry = await registries.register(conn, _CHAIN_ID, _ADDRESS, 0)
         service = TenantService(self._owner, KeySettings(pepper=SecretBytes(secrets.token_bytes(32))))
         self._tenants = [await service.create_tenant(f"bench-{new_id()}") for _ in range(TENANTS)]
+        async with self._owner.transaction() as conn:
+            await repository.raise_caps(conn, self._tenants, RUNNING_CAP)
         return registry
 
     async def _submit_one(self, number: int) -> int:

@@ -337,6 +337,7 @@ def dying(*arguments: str) -> Iterator[Callable[[int], str]]:
         process.wait()
 
 
+@pytest.mark.campaign
 async def test_a_collector_may_be_killed_at_every_line(
     uploads: BlobService,
     tenants: list[UUID],
@@ -375,6 +376,7 @@ async def test_a_collector_may_be_killed_at_every_line(
     assert half > 3
 
 
+@pytest.mark.campaign
 async def test_an_upload_may_be_killed_at_every_line(
     uploads: BlobService,
     tenants: list[UUID],

@@ -95,6 +95,7 @@ async def test_the_total_limit_counts_the_waits_between_attempts(
     assert await served.attempts(job) == ["failed"]
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("kind", ["test.block.inline", "test.deaf.inline"])
 async def test_a_handler_that_cannot_be_stopped_ends_with_its_worker(
     served: Platform, tenants: list[UUID], tmp_path: Path, kind: str
