@@ -32,6 +32,29 @@ class Stores:
     pids: Mapping[str, int]
 
 
+@dataclass(frozen=True)
+class RoleUrls:
+    """Addresses of one database by role, all secrets."""
+
+    owner: str
+    api: str
+    relayer: str
+
+
+def make_database(postgres: EmbeddedPostgres) -> RoleUrls:
+    """Make a database with the newest schema and roles whose passwords nobody keeps."""
+    passwords = roles.Passwords(*(secrets.token_hex(16) for _ in range(3)))
+    roles.prepare_database(postgres.admin_dsn, _DATABASE, passwords)
+    address = f"{urlsplit(postgres.admin_dsn).netloc.rpartition('@')[2]}/{_DATABASE}"
+    urls = RoleUrls(
+        owner=f"postgresql://{roles.OWNER}:{passwords.owner}@{address}",
+        api=f"postgresql://{roles.API}:{passwords.api}@{address}",
+        relayer=f"postgresql://{roles.RELAYER}:{passwords.relayer}@{address}",
+    )
+    migrate(urls.owner)
+    return urls
+
+
 @contextmanager
 def running(home: Path) -> Iterator[Stores]:
     """Start both servers with the newest schema; their data under `home` is deleted in the end."""
@@ -39,19 +62,15 @@ def running(home: Path) -> Iterator[Stores]:
     postgres.delete()  # what a run that was killed left
     try:
         with postgres, EmbeddedValkey(home) as valkey:
-            passwords = roles.Passwords(*(secrets.token_hex(16) for _ in range(3)))
-            roles.prepare_database(postgres.admin_dsn, _DATABASE, passwords)
-            address = f"{urlsplit(postgres.admin_dsn).netloc.rpartition('@')[2]}/{_DATABASE}"
-            stores = Stores(
+            urls = make_database(postgres)
+            yield Stores(
                 admin_url=postgres.admin_dsn,
-                owner_url=f"postgresql://{roles.OWNER}:{passwords.owner}@{address}",
-                api_url=f"postgresql://{roles.API}:{passwords.api}@{address}",
-                relayer_url=f"postgresql://{roles.RELAYER}:{passwords.relayer}@{address}",
+                owner_url=urls.owner,
+                api_url=urls.api,
+                relayer_url=urls.relayer,
                 redis_url=valkey.url,
                 pids={"postgresql": postgres.pid or 0, "valkey": valkey.pid or 0},
             )
-            migrate(stores.owner_url)
-            yield stores
     finally:
         postgres.delete()
 

@@ -10,24 +10,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from pydantic import SecretBytes, SecretStr
 
 from bench.engine.contender import ROOT
 from bench.engine.processes import descendants
+from bench.engine.servers import make_database
 from relayer.local.postgres import EmbeddedPostgres
 from relayer.local.process import LOCALHOST, ServerError, ServerProcess, free_port
 from relayer.local.valkey import EmbeddedValkey
 from relayer.settings import DatabaseSettings, KeySettings
-from relayer.store import registries, roles
+from relayer.store import registries
 from relayer.store.database import Database
-from relayer.store.migrate import migrate
 from relayer.tenants.service import TenantService
 
 _CHAIN_ID = 31337
 _ADDRESS = bytes(19) + b"\x01"
-_DATABASE = "jobseal"
 _LOOPS = ("dispatcher", "reaper", "canceller", "redriver")
 _RESTART_AFTER_S = 0.5
 LEASE_S = 5
@@ -69,11 +67,8 @@ class Platform:
 
     def prepare(self) -> None:
         """Make the schema, a registry, two tenants, and what each service is told."""
-        passwords = roles.Passwords(*(secrets.token_hex(16) for _ in range(3)))
-        roles.prepare_database(self.postgres.admin_dsn, _DATABASE, passwords)
-        address = f"{urlsplit(self.postgres.admin_dsn).netloc.rpartition('@')[2]}/{_DATABASE}"
-        self.owner_url = f"postgresql://{roles.OWNER}:{passwords.owner}@{address}"
-        migrate(self.owner_url)
+        urls = make_database(self.postgres)
+        self.owner_url = urls.owner
         pepper = secrets.token_urlsafe(32)
         asyncio.run(self._add_tenants(pepper))
         scratch = self.home / "scratch"
@@ -84,10 +79,10 @@ class Platform:
             "TMPDIR": str(scratch),
             "JOBSEAL_BLOBS_FOLDER": str(self.home / "blobs"),
             "JOBSEAL_REDIS_URL": self.valkey.url,
-            "JOBSEAL_DATABASE_URL": f"postgresql://{roles.RELAYER}:{passwords.relayer}@{address}",
+            "JOBSEAL_DATABASE_URL": urls.relayer,
         } | _LIMITS
         api = {
-            "JOBSEAL_DATABASE_URL": f"postgresql://{roles.API}:{passwords.api}@{address}",
+            "JOBSEAL_DATABASE_URL": urls.api,
             "JOBSEAL_REGISTRY_CHAIN_ID": str(_CHAIN_ID),
             "JOBSEAL_REGISTRY_ADDRESS": f"0x{_ADDRESS.hex()}",
             "JOBSEAL_KEYS_PEPPER": pepper,
