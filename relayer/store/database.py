@@ -3,8 +3,9 @@
 Source: psycopg 3 (https://www.psycopg.org/psycopg3/docs/). Every statement is plain SQL in a repository.
 """
 
+import select
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Self
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -19,6 +20,8 @@ from relayer.settings import DatabaseSettings
 
 # How long a piece of work may wait for a connection before the database counts as away.
 _POOL_WAIT_S = 2.0
+# How long a transaction may wait for its process: a third of a worker's lease.
+_LONGEST_PAUSE = "10s"
 
 
 def server_address(url: str, default_port: int = 5432) -> str:
@@ -47,8 +50,12 @@ class Database:
             max_size=settings.pool_size,
             timeout=_POOL_WAIT_S,
             reconnect_timeout=1.0,
-            kwargs={"connect_timeout": max(1, round(settings.connect_timeout.total_seconds()))},
-            check=AsyncConnectionPool.check_connection,
+            kwargs={
+                "autocommit": True,
+                "connect_timeout": max(1, round(settings.connect_timeout.total_seconds())),
+            },
+            configure=_configure,
+            check=_check,
             open=False,
         )
 
@@ -68,21 +75,44 @@ class Database:
         await self.close()
 
     @asynccontextmanager
-    async def transaction(self, tenant: UUID | None = None) -> AsyncIterator[AsyncConnection[TupleRow]]:
+    async def transaction(
+        self, tenant: UUID | None = None, *, pipelined: bool = False
+    ) -> AsyncIterator[AsyncConnection[TupleRow]]:
         """Run one transaction: commit at the end, roll back on an error.
 
         Args:
             tenant: whose rows the API's role may see; set for this transaction only.
+            pipelined: send what asks for no answer together with what does, BEGIN with the first question and
+                COMMIT with the last statements. A statement's error then shows where an answer is fetched.
 
         Raises:
             UnavailableError: the server is away, or went away during the transaction (whose outcome is
                 then unknown, as with any lost commit).
 
         """
+        async with self._connection() as connection, AsyncExitStack() as stack:
+            if pipelined:
+                await stack.enter_async_context(connection.pipeline())
+            await stack.enter_async_context(connection.transaction())
+            if tenant is not None:
+                await connection.execute("SELECT set_config('app.tenant', %s, true)", [str(tenant)])
+            yield connection
+
+    @asynccontextmanager
+    async def statement(self) -> AsyncIterator[AsyncConnection[TupleRow]]:
+        """Lend a connection for one statement, a transaction by itself that takes a single round trip.
+
+        Raises:
+            UnavailableError: as with `transaction`.
+
+        """
+        async with self._connection() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection[TupleRow]]:
         try:
-            async with self._pool.connection() as connection, connection.transaction():
-                if tenant is not None:
-                    await connection.execute("SELECT set_config('app.tenant', %s, true)", [str(tenant)])
+            async with self._pool.connection() as connection:
                 yield connection
         except PoolTimeout as error:
             raise UnavailableError(f"PostgreSQL at {self.address} does not answer") from error
@@ -93,5 +123,21 @@ class Database:
 
     async def ping(self) -> None:
         """Raise `UnavailableError` unless the server answers."""
-        async with self.transaction() as connection:
+        async with self.statement() as connection:
             await connection.execute("SELECT 1")
+
+
+async def _configure(connection: AsyncConnection[TupleRow]) -> None:
+    """Let the server end a transaction whose process stands still, with the locks that it holds."""
+    await connection.execute(f"SET idle_in_transaction_session_timeout = '{_LONGEST_PAUSE}'".encode())
+
+
+async def _check(connection: AsyncConnection[TupleRow]) -> None:
+    """Raise where the server closed an idle connection, which costs no round trip.
+
+    A connection at rest has nothing to be read; where it has, the server says whether this is the end.
+    """
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    if poll.poll(0):
+        await AsyncConnectionPool.check_connection(connection)

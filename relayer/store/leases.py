@@ -4,6 +4,8 @@ A lease is a speed-up and a fence, never the safety itself: unique nonces and co
 when two processes believe that they lead. Expiry is by the clock of the database.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from psycopg import AsyncConnection
@@ -46,15 +48,18 @@ async def release(conn: AsyncConnection[TupleRow], name: str, owner: str) -> Non
     )
 
 
-async def held(conn: AsyncConnection[TupleRow], name: str, epoch: int) -> bool:
-    """Whether an epoch still leads; keeps it so until the end of this transaction."""
+async def require(conn: AsyncConnection[TupleRow], name: str, epoch: int) -> None:
+    """Raise `LeaseLostError` unless an epoch still leads; it does then until the end of this transaction."""
+    async with fenced(conn, name, epoch):
+        pass
+
+
+@asynccontextmanager
+async def fenced(conn: AsyncConnection[TupleRow], name: str, epoch: int) -> AsyncIterator[None]:
+    """Do as `require` does, at the end of the block: in a pipelined transaction no answer is waited for before."""
     cursor = await conn.execute(
         "SELECT 1 FROM leases WHERE name = %s AND epoch = %s FOR SHARE", [name, epoch]
     )
-    return await cursor.fetchone() is not None
-
-
-async def require(conn: AsyncConnection[TupleRow], name: str, epoch: int) -> None:
-    """Raise `LeaseLostError` unless an epoch still leads."""
-    if not await held(conn, name, epoch):
+    yield
+    if await cursor.fetchone() is None:
         raise LeaseLostError(f"the lease '{name}' went to another process")
