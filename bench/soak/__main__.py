@@ -1,7 +1,8 @@
 """`python -m bench.soak SECONDS [--seed N]`: load and faults for a time, then the books must be sound.
 
-Prints what it broke and how long it was until a job that was submitted afterwards was completed. The exit status is 1
-where a job was lost, done twice or left behind, where a process or a file stayed, or where recovery took too long.
+Every second fault comes alone, when all is well, and is waited for; the others fall into what they find. Prints what it
+broke and how long it was until all was well. The exit status is 1 where a job was lost, done twice or left behind, where
+a process or a file stayed, or where the work did not recover.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import random
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,21 +25,24 @@ from bench.soak.faults import FAULTS
 from bench.soak.load import Client
 from bench.soak.platform import Platform
 from relayer.model.clock import utc_now
+from relayer.model.errors import UnavailableError
 from relayer.settings import DatabaseSettings
 from relayer.store.database import Database
 
 _CLIENTS_A_TENANT = 2
 _BETWEEN_FAULTS_S = 2.0
+_POLL_S = 0.1
 # Long enough for every lease of a worker and of a loop to run out, and for the work that is left.
 _SETTLE_S = 90.0
 
 
 @dataclass(frozen=True)
 class Broken:
-    """Something that was broken: what, and when it was whole again."""
+    """Something that was broken: what, since when it works again, and whether all was well before."""
 
     what: str
     at: datetime
+    is_alone: bool
 
 
 def main() -> int:
@@ -62,12 +67,12 @@ async def _soak(platform: Platform, seconds: float, chance: random.Random) -> in
         for _ in range(_CLIENTS_A_TENANT)
     ]
     load = [asyncio.create_task(client.run(stopping)) for client in clients]
-    broken = await asyncio.to_thread(_break_things, platform, seconds, chance)
-    stopping.set()
-    await asyncio.gather(*load)
-    accepted = {job for client in clients for job in client.accepted}
-    say(f"{len(accepted)} jobs accepted, {sum(client.repeated for client in clients)} requests repeated")
     async with Database(DatabaseSettings(url=SecretStr(platform.owner_url), pool_size=2)) as db:
+        broken = await _break_things(platform, db, seconds, chance)
+        stopping.set()
+        await asyncio.gather(*load)
+        accepted = {job for client in clients for job in client.accepted}
+        say(f"{len(accepted)} jobs accepted, {sum(client.repeated for client in clients)} requests repeated")
         took = await _settle(db)
         await asyncio.to_thread(platform.stop)
         flaws = await _audit(db, accepted)
@@ -79,19 +84,37 @@ async def _soak(platform: Platform, seconds: float, chance: random.Random) -> in
     return 1 if flaws else 0
 
 
-def _break_things(platform: Platform, seconds: float, chance: random.Random) -> list[Broken]:
-    """Break one thing after the other, each kind once before any comes again."""
+async def _break_things(
+    platform: Platform, db: Database, seconds: float, chance: random.Random
+) -> list[Broken]:
+    """Break one thing after the other, each kind once before any comes again, and every second one alone."""
     end = time.monotonic() + seconds
     broken: list[Broken] = []
     left: list[int] = []
+    is_alone = False
     while (rest := end - time.monotonic()) > 0:
-        time.sleep(min(rest, chance.expovariate(1 / _BETWEEN_FAULTS_S)))
-        if not left:
-            left = chance.sample(range(len(FAULTS)), len(FAULTS))
-        what = FAULTS[left.pop()](platform, chance)
-        broken.append(Broken(what, utc_now()))
+        await asyncio.sleep(min(rest, chance.expovariate(1 / _BETWEEN_FAULTS_S)))
+        left = left or chance.sample(range(len(FAULTS)), len(FAULTS))
+        if is_alone:
+            await _until_whole(db, utc_now())
+        what = await asyncio.to_thread(FAULTS[left.pop()], platform, chance)
+        broken.append(Broken(what, utc_now(), is_alone))
         say(f"{broken[-1].at:%H:%M:%S} {what}")
+        if is_alone:
+            await _until_whole(db, broken[-1].at)
+        is_alone = not is_alone
     return broken
+
+
+async def _until_whole(db: Database, since: datetime) -> None:
+    """Wait until nothing is left of what was broken, for as long as it may take."""
+    deadline = time.monotonic() + _SETTLE_S
+    while time.monotonic() < deadline:
+        with suppress(UnavailableError):
+            async with db.transaction() as conn:
+                if await repository.whole_at(conn, since) is not None:
+                    return
+        await asyncio.sleep(_POLL_S)
 
 
 async def _settle(db: Database) -> float:
@@ -101,7 +124,7 @@ async def _settle(db: Database) -> float:
         async with db.transaction() as conn:
             if await repository.count_open(conn) == 0:
                 break
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(_POLL_S)
     return time.monotonic() - started
 
 
@@ -120,11 +143,9 @@ async def _audit(db: Database, accepted: set[UUID]) -> list[str]:
 async def _tell(db: Database, broken: list[Broken], settled: float) -> None:
     async with db.transaction() as conn:
         for one in broken:
-            at = await repository.recovered_at(conn, one.at)
-            after = (
-                "no job was submitted after it" if at is None else f"{(at - one.at).total_seconds():6.2f} s"
-            )
-            say(f"  {after}  after {one.what}")
+            at = await repository.whole_at(conn, one.at)
+            took = "no job came after it" if at is None else f"{(at - one.at).total_seconds():6.2f} s"
+            say(f"  {took}  after {one.what}{'' if one.is_alone else ', amid what was broken before'}")
         say(", ".join(f"{count} {name}" for name, count in (await repository.counts(conn)).items()))
     say(f"settled {settled:.1f} s after the last submission")
 

@@ -72,7 +72,7 @@ def wipe_queue(platform: Platform, chance: random.Random) -> str:
 
 def kill_queue(platform: Platform, chance: random.Random) -> str:
     """Valkey dies and comes back empty."""
-    away = chance.choice([1, 5])
+    away = chance.choice([1, 5, 30])
     _kill(platform.valkey.pid or 0)
     time.sleep(away)
     platform.valkey.start()

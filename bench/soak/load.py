@@ -12,7 +12,8 @@ import httpx2
 from relayer.model.ids import from_public
 
 _RETRY_S = 0.2
-_PAUSE_S = 0.05
+# Less than the workers can do, so that what waits was held up by a fault.
+_PAUSE_S = 0.1
 _CANCELLED = 0.03
 _REPEATED = 0.05
 
@@ -70,7 +71,7 @@ class Client:
 
     def _body(self) -> dict[str, Any]:
         choice = self.random.random()
-        if choice < 0.02:
+        if choice < 0.01:
             return {"kind": "bench.sleep", "input": {"seconds": 0.3}}
         if choice < 0.25:
             return {"kind": "bench.nap", "input": {"seconds": 0.5}}

@@ -69,10 +69,19 @@ async def counts(conn: AsyncConnection[TupleRow]) -> dict[str, int]:
     return dict(await cursor.fetchall())
 
 
-async def recovered_at(conn: AsyncConnection[TupleRow], broken_at: datetime) -> datetime | None:
-    """Give when a job was first completed that was submitted after something broke."""
+async def whole_at(conn: AsyncConnection[TupleRow], broken_at: datetime) -> datetime | None:
+    """Give when all was well after something broke: every job from before had ended, and one from afterwards too.
+
+    None while that is not so.
+    """
     cursor = await conn.execute(
-        """SELECT min(result_ready_at) FROM jobs WHERE created_at > %s AND result_ready_at IS NOT NULL""",
-        [broken_at],
+        """SELECT CASE WHEN bool_and(ended IS NOT NULL) FILTER (WHERE created_at <= %(at)s)
+                  THEN greatest(%(at)s, max(ended) FILTER (WHERE created_at <= %(at)s),
+                                min(ended) FILTER (WHERE created_at > %(at)s))
+                  END
+           FROM (SELECT created_at, coalesce(result_ready_at, finished_at) AS ended FROM jobs) j
+           HAVING count(ended) FILTER (WHERE created_at > %(at)s) > 0""",
+        {"at": broken_at},
     )
-    return (await cursor.fetchall())[0][0]  # type: ignore[no-any-return]  # a timestamptz
+    row = await cursor.fetchone()
+    return None if row is None else row[0]
