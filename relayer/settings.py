@@ -156,13 +156,16 @@ class WorkerSettings(BaseSettings):
 
 
 class DispatcherSettings(BaseSettings):
-    """How much work waits in the queues of Redis, and when it counts as lost."""
+    """How much work waits in the queues of Redis, and when it counts as lost.
+
+    `isolated_reserve` is what waits for isolated workers beyond those that are free, so that none stands idle.
+    """
 
     model_config = SettingsConfigDict(env_prefix="JOBSEAL_DISPATCHER_")
 
     inline_window: Annotated[int, Field(ge=1)] = 400
     inline_chunk: Annotated[int, Field(ge=1, le=100)] = 100
-    isolated_window: Annotated[int, Field(ge=1)] = 8
+    isolated_reserve: Annotated[int, Field(ge=1)] = 1
     push_again_after: timedelta = timedelta(seconds=5)
 
 

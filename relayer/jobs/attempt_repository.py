@@ -15,42 +15,59 @@ from psycopg.rows import TupleRow, class_row, kwargs_row
 
 from relayer.jobs.handlers.base import Mode
 from relayer.jobs.records import LostAttempt, OpenAttempt
+from relayer.jobs.transition import MOVES
 from relayer.model.lifecycle import JobState
 
-_OPEN = """
+# Takes attempts and moves their jobs, in one statement: a lone job waits for every round trip.
+_OPEN = f"""
 WITH free AS MATERIALIZED (
     SELECT id FROM attempts WHERE id = ANY(%(ids)s::uuid[]) AND state = 'dispatched'
     ORDER BY id FOR UPDATE SKIP LOCKED
-)
-UPDATE attempts a SET
-    state = 'running', fencing_token = nextval('fencing_tokens'), worker = %(worker)s,
-    lease_expires_at = clock_timestamp() + %(lease)s, started_at = %(at)s
-FROM free f, jobs j
-WHERE a.id = f.id AND j.id = a.job_id
-RETURNING a.id, a.job_id, a.tenant_id, a.number, a.fencing_token, j.kind, j.input,
-          j.state_version AS job_version, j.max_attempts, j.first_backoff, j.longest_backoff, j.retry_codes,
-          greatest(interval '0', least(j.run_limit, j.created_at + j.total_limit - %(at)s)) AS run_limit,
-          coalesce(j.created_at + j.total_limit - %(at)s < j.run_limit, false) AS is_total,
-          (SELECT count(*) FROM attempts p WHERE p.job_id = a.job_id AND p.number > j.forgiven_until
-                                             AND p.state = 'failed') AS failures
-"""
+), opened AS (
+    UPDATE attempts a SET
+        state = 'running', fencing_token = nextval('fencing_tokens'), worker = %(worker)s,
+        lease_expires_at = clock_timestamp() + %(lease)s, started_at = %(at)s
+    FROM free f, jobs j
+    WHERE a.id = f.id AND j.id = a.job_id
+    RETURNING a.id, a.job_id, a.tenant_id, a.number, a.fencing_token, j.kind, j.input,
+              j.state_version AS job_version, j.max_attempts, j.first_backoff, j.longest_backoff, j.retry_codes,
+              greatest(interval '0', least(j.run_limit, j.created_at + j.total_limit - %(at)s)) AS run_limit,
+              coalesce(j.created_at + j.total_limit - %(at)s < j.run_limit, false) AS is_total,
+              (SELECT count(*) FROM attempts p WHERE p.job_id = a.job_id AND p.number > j.forgiven_until
+                                                 AND p.state = 'failed') AS failures
+), change AS (
+    SELECT job_id, job_version AS version, 'created' AS source, 'processing' AS target, 'worker' AS actor,
+           NULL AS reason, jsonb_build_object('attempt', number) AS details, NULL::bytea AS output_hash,
+           NULL::bigint AS output_size, NULL AS output_media_type, NULL::jsonb AS error, NULL::uuid AS batch_id,
+           NULL::timestamptz AS run_at
+    FROM opened
+), {MOVES}
+SELECT o.*, o.job_id IN (SELECT id FROM moved) AS has_begun FROM opened o
+"""  # noqa: S608  # constants only
 
-# Both tell of each attempt that is still held whether its job is to be cancelled.
+# Both tell of each attempt that is still held whether its job is to be cancelled, and whether its lease was renewed.
+# A row that is locked is being finished, maybe by this process: to wait for it could be to wait for oneself.
 RENEW = """
-WITH held AS MATERIALIZED (
+WITH free AS MATERIALIZED (
     SELECT a.id, h.progress
     FROM attempts a JOIN unnest(%(ids)s::uuid[], %(tokens)s::bigint[], %(progress)s::jsonb[])
          AS h (id, token, progress) ON h.id = a.id AND h.token = a.fencing_token
-    WHERE a.state = 'running' ORDER BY a.id FOR UPDATE OF a
+    WHERE a.state = 'running' ORDER BY a.id FOR UPDATE OF a SKIP LOCKED
+), renewed AS (
+    UPDATE attempts a SET lease_expires_at = clock_timestamp() + %(lease)s,
+                          progress = coalesce(f.progress, a.progress)
+    FROM free f WHERE a.id = f.id
+    RETURNING a.id
 )
-UPDATE attempts a SET lease_expires_at = clock_timestamp() + %(lease)s,
-                      progress = coalesce(h.progress, a.progress)
-FROM held h, jobs j WHERE a.id = h.id AND j.id = a.job_id
-RETURNING a.id, j.cancel_requested_at IS NOT NULL
+SELECT a.id, j.cancel_requested_at IS NOT NULL, a.id IN (SELECT id FROM renewed)
+FROM attempts a
+JOIN unnest(%(ids)s::uuid[], %(tokens)s::bigint[]) AS h (id, token) ON h.id = a.id AND h.token = a.fencing_token
+JOIN jobs j ON j.id = a.job_id
+WHERE a.state = 'running'
 """
 
 CHECK = """
-SELECT a.id, j.cancel_requested_at IS NOT NULL
+SELECT a.id, j.cancel_requested_at IS NOT NULL, false
 FROM attempts a
 JOIN unnest(%(ids)s::uuid[], %(tokens)s::bigint[]) AS h (id, token) ON h.id = a.id AND h.token = a.fencing_token
 JOIN jobs j ON j.id = a.job_id
@@ -129,7 +146,7 @@ class Finish:
 async def open_attempts(
     conn: AsyncConnection[TupleRow], ids: Collection[UUID], worker: str, lease: timedelta, at: datetime
 ) -> list[OpenAttempt]:
-    """Take those of the attempts that nobody took yet, each with a fencing token and a lease."""
+    """Take those of the attempts that nobody took yet, each with a fencing token and a lease, and move their jobs."""
     async with conn.cursor(row_factory=class_row(OpenAttempt)) as cursor:
         await cursor.execute(_OPEN, {"ids": list(ids), "worker": worker, "lease": lease, "at": at})
         return await cursor.fetchall()

@@ -35,6 +35,7 @@ WITH due AS (
     FROM (SELECT d.mode, d.tenant_id FROM due d
           WHERE NOT EXISTS (SELECT FROM turns t WHERE t.mode = d.mode AND t.tenant_id = d.tenant_id)
           ORDER BY d.since, d.tenant_id) n
+    ON CONFLICT DO NOTHING
     RETURNING mode, tenant_id, position, deficit
 ), ring AS (
     SELECT r.mode, r.tenant_id, r.position, r.deficit FROM turns r JOIN due USING (mode, tenant_id)
@@ -42,30 +43,38 @@ WITH due AS (
 ), live AS (
     SELECT tenant_id, count(*) AS attempts FROM attempts WHERE state IN ('dispatched', 'running') GROUP BY 1
 )
-SELECT r.mode, t.id AS tenant_id, t.weight, r.deficit, t.running_cap - coalesce(l.attempts, 0) AS allowance
-FROM ring r JOIN tenants t ON t.id = r.tenant_id LEFT JOIN live l ON l.tenant_id = t.id
-WHERE t.running_cap > coalesce(l.attempts, 0)
-ORDER BY r.mode, r.position
+SELECT mode, tenant_id, weight, deficit, allowance FROM (
+    SELECT r.mode, t.id AS tenant_id, t.weight, r.deficit, t.running_cap - coalesce(l.attempts, 0) AS allowance,
+           row_number() OVER (PARTITION BY r.mode ORDER BY r.position) AS place
+    FROM ring r JOIN tenants t ON t.id = r.tenant_id LEFT JOIN live l ON l.tenant_id = t.id
+    WHERE t.running_cap > coalesce(l.attempts, 0)
+) p WHERE place <= %(limit)s
+ORDER BY mode, place
 """
 
 # A job with an attempt in the queue is still `created`; the window bounds how many such a look steps over.
-_WAITING = """
-SELECT q.tenant_id, q.kind, q.priority, q.due_at, r.quota, j.id, j.run_at
+_IS_DUE = """w.tenant_id = q.tenant_id AND w.kind = q.kind AND w.priority = q.priority
+      AND w.state = 'created' AND w.run_at <= %(at)s AND w.cancel_requested_at IS NULL
+      AND (w.expires_at IS NULL OR w.expires_at > %(at)s)
+      AND NOT EXISTS (SELECT FROM attempts a WHERE a.job_id = w.id AND a.state IN ('dispatched', 'running'))"""
+
+_IS_LOSS = "l.state = 'lost' AND l.number > w.forgiven_until"
+
+_WAITING = f"""
+SELECT q.tenant_id, q.kind, q.priority, q.due_at, r.quota, j.id, j.run_at, j.is_suspect
 FROM unnest(%(tenants)s::uuid[], %(quotas)s::int[]) AS r (tenant_id, quota)
 JOIN active_queues q ON q.tenant_id = r.tenant_id AND q.due_at <= %(at)s AND q.kind = ANY(%(kinds)s)
 LEFT JOIN LATERAL (
-    SELECT w.id, w.run_at FROM jobs w
-    WHERE w.tenant_id = q.tenant_id AND w.kind = q.kind AND w.priority = q.priority
-      AND w.state = 'created' AND w.run_at <= %(at)s AND w.cancel_requested_at IS NULL
-      AND (w.expires_at IS NULL OR w.expires_at > %(at)s)
-      AND NOT EXISTS (SELECT FROM attempts a WHERE a.job_id = w.id AND a.state IN ('dispatched', 'running'))
+    SELECT w.id, w.run_at, EXISTS (SELECT FROM attempts l WHERE l.job_id = w.id AND {_IS_LOSS}) AS is_suspect
+    FROM jobs w
+    WHERE {_IS_DUE}
     ORDER BY w.run_at, w.id LIMIT r.quota
 ) j ON true
-"""
+"""  # noqa: S608  # constants only
 
 # Due again when the next scheduled job is; without one, after a pause, in case a submission that had seen the
-# queue active commits late. A submission meanwhile has moved `due_at`, and then nothing is changed.
-_REST = """
+# queue active commits late. Nothing is changed where a submission meanwhile has moved `due_at`, or its job is there.
+_REST = f"""
 WITH looked AS (
     SELECT * FROM unnest(%(tenants)s::uuid[], %(kinds)s::text[], %(priorities)s::smallint[], %(dues)s::timestamptz[],
                          %(found)s::bool[]) AS n (tenant_id, kind, priority, due_at, found)
@@ -83,7 +92,8 @@ LEFT JOIN LATERAL (
     ORDER BY w.run_at LIMIT 1
 ) j ON true
 WHERE q.tenant_id = n.tenant_id AND q.kind = n.kind AND q.priority = n.priority AND q.due_at = n.due_at
-"""
+  AND NOT EXISTS (SELECT FROM jobs w WHERE {_IS_DUE})
+"""  # noqa: S608  # constants only
 
 _MOVE_TURNS = """
 INSERT INTO turns AS t (mode, tenant_id, position, deficit)
@@ -102,6 +112,13 @@ FROM unnest(%(id)s::uuid[], %(job_id)s::uuid[], %(tenant_id)s::uuid[], %(kind)s:
             %(mode)s::text[], %(queue_job_id)s::uuid[])
      AS n (id, job_id, tenant_id, kind, priority, mode, queue_job_id)
 """
+
+_OVERDUE = f"""
+SELECT a.id, a.mode, a.queue_job_id,
+       EXISTS (SELECT FROM attempts l WHERE l.job_id = a.job_id AND {_IS_LOSS}) AS is_suspect
+FROM attempts a JOIN jobs w ON w.id = a.job_id
+WHERE a.state = 'dispatched' AND a.pushed_at < %s ORDER BY a.mode, a.priority, a.id
+"""  # noqa: S608  # constants only
 
 # Why the due jobs of a queue wait, written where it changed. A queue about to be served has no reason.
 _NOTE_HOLDS = """
@@ -153,6 +170,7 @@ class Live:
     """How many attempts are in the queue or running, by what."""
 
     queued: dict[Mode, int]
+    running: dict[Mode, int]
     by_kind: dict[str, int]
 
 
@@ -166,14 +184,6 @@ class Look:
     due_at: datetime
     quota: int
     found: int
-
-
-async def any_due(conn: AsyncConnection[TupleRow], kinds: Collection[str], at: datetime) -> bool:
-    """Whether a queue of one of the kinds is due for a look."""
-    cursor = await conn.execute(
-        "SELECT EXISTS (SELECT FROM active_queues WHERE due_at <= %s AND kind = ANY(%s))", [at, list(kinds)]
-    )
-    return await cursor.fetchone() == (True,)
 
 
 async def commit_soon(conn: AsyncConnection[TupleRow]) -> None:
@@ -190,8 +200,17 @@ async def kind_caps(conn: AsyncConnection[TupleRow]) -> dict[str, int]:
     return dict(await (await conn.execute("SELECT kind, running_cap FROM kind_caps")).fetchall())
 
 
+async def processes(conn: AsyncConnection[TupleRow], mode: Mode) -> int:
+    """Count the worker processes of a mode."""
+    cursor = await conn.execute(
+        "SELECT coalesce(sum(processes), 0) FROM workers WHERE mode = %s AND expires_at > clock_timestamp()",
+        [mode.value],
+    )
+    return int((await cursor.fetchall())[0][0])
+
+
 async def survey(
-    conn: AsyncConnection[TupleRow], modes: Mapping[str, Mode], at: datetime
+    conn: AsyncConnection[TupleRow], modes: Mapping[str, Mode], at: datetime, limit: int
 ) -> tuple[dict[Mode, list[Turn]], Live]:
     """Give the tenants that have due jobs and are below their cap, in the order of their turns, and what is live.
 
@@ -201,16 +220,22 @@ async def survey(
         conn: the pass's transaction.
         modes: the kinds to be looked at, each with its mode.
         at: now.
+        limit: how many tenants of a mode are wanted at most.
 
     """
-    values = {"kinds": list(modes), "modes": [mode.value for mode in modes.values()], "at": at}
+    values = {
+        "kinds": list(modes),
+        "modes": [mode.value for mode in modes.values()],
+        "at": at,
+        "limit": limit,
+    }
     turns, slots = await conn.execute(_RING, values), await conn.execute(_LIVE)
     rings: dict[Mode, list[Turn]] = {mode: [] for mode in Mode}
     for mode, *turn in await turns.fetchall():
         rings[Mode(mode)].append(Turn(*turn))
-    live = Live(dict.fromkeys(Mode, 0), {})
+    live = Live(dict.fromkeys(Mode, 0), dict.fromkeys(Mode, 0), {})
     for mode, kind, is_queued, count in await slots.fetchall():
-        live.queued[Mode(mode)] += count if is_queued else 0
+        (live.queued if is_queued else live.running)[Mode(mode)] += count
         live.by_kind[kind] = live.by_kind.get(kind, 0) + count
     return rings, live
 
@@ -225,9 +250,9 @@ async def waiting(
     )
     jobs: list[Waiting] = []
     looks: dict[tuple[UUID, str, int], Look] = {}
-    for tenant, kind, priority, due_at, quota, job_id, run_at in await cursor.fetchall():
+    for tenant, kind, priority, due_at, quota, job_id, run_at, is_suspect in await cursor.fetchall():
         if job_id is not None:
-            jobs.append(Waiting(tenant, kind, priority, job_id, run_at))
+            jobs.append(Waiting(tenant, kind, priority, job_id, run_at, is_suspect))
         key = (tenant, kind, priority)
         seen = looks[key].found if key in looks else 0
         looks[key] = Look(tenant, kind, priority, due_at, quota, seen + (job_id is not None))
@@ -237,7 +262,7 @@ async def waiting(
 async def rest_queues(
     conn: AsyncConnection[TupleRow], looks: Sequence[Look], at: datetime, *, short: timedelta, long: timedelta
 ) -> None:
-    """Let queues that have no more due jobs rest until the next one is due, or for a pause."""
+    """Let queues that have no more due jobs rest until the next one is due, or for a pause; compare-and-set."""
     await conn.execute(
         _REST,
         {
@@ -295,16 +320,13 @@ class Overdue:
     id: UUID
     mode: Mode
     queue_job_id: UUID
+    is_suspect: bool
 
 
 async def overdue(conn: AsyncConnection[TupleRow], pushed_before: datetime) -> list[Overdue]:
     """Give attempts that were pushed before a time and not opened since."""
     async with conn.cursor(row_factory=class_row(Overdue)) as cursor:
-        await cursor.execute(
-            """SELECT id, mode, queue_job_id FROM attempts
-               WHERE state = 'dispatched' AND pushed_at < %s ORDER BY mode, priority, id""",
-            [pushed_before],
-        )
+        await cursor.execute(_OVERDUE, [pushed_before])
         return await cursor.fetchall()
 
 

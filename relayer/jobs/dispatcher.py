@@ -14,7 +14,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from relayer.jobs import dispatch_repository as repository
-from relayer.jobs.dispatch_repository import Look
+from relayer.jobs.dispatch_repository import Live, Look
 from relayer.jobs.fair import Turn, Waiting, deal, share
 from relayer.jobs.handlers.base import Mode
 from relayer.jobs.handlers.registry import Handlers
@@ -28,7 +28,7 @@ from relayer.store.database import Database
 
 LEASE = "dispatcher"
 # How long an empty queue rests before it is looked at again: a moment at first, for a submission that commits late.
-_SHORT_REST = timedelta(seconds=1)
+_SHORT_REST = timedelta(milliseconds=100)
 _LONG_REST = timedelta(seconds=30)
 # How often a pass looks for pushes that were lost, and notes why queues are held.
 _SECOND = timedelta(seconds=1)
@@ -47,9 +47,9 @@ class Dispatcher:
         self._settings = settings
         self._clock = clock
         self._modes = {kind: handler.mode for kind, handler in handlers.items()}
-        self._windows = {Mode.INLINE: settings.inline_window, Mode.ISOLATED: settings.isolated_window}
         self._parcel_sizes = {Mode.INLINE: settings.inline_chunk, Mode.ISOLATED: 1}
         self._kind_caps: dict[str, int] = {}
+        self._isolated_workers = 0
         self._next: dict[timedelta, datetime] = {}
 
     async def run_pass(self, epoch: int) -> int:
@@ -70,26 +70,32 @@ class Dispatcher:
 
     async def _fill(self, epoch: int) -> int:
         at = self._clock()
-        async with self._db.transaction() as conn:
-            # Nothing is locked, and so nothing flushed, by a pass that finds nothing.
-            if not await repository.any_due(conn, self._modes, at):
+        async with self._db.transaction(pipelined=True) as conn:
+            rings, live = await repository.survey(conn, self._modes, at, self._settings.inline_window)
+            # A pass that finds nothing locks nothing.
+            if not any(rings.values()):
                 return 0
-            async with conn.pipeline():
-                await repository.commit_soon(conn)
-                await leases.require(conn, LEASE, epoch)
-                parcels = await self._deal(conn, at)
+            await repository.commit_soon(conn)
+            async with leases.fenced(conn, LEASE, epoch):
+                parcels, drained = await self._deal(conn, rings, live, at)
         for mode, those in parcels.items():
             await self._queue.push(mode, those)
+        # No job waits for this, so it comes last.
+        if drained:
+            async with self._db.transaction() as conn:
+                await repository.rest_queues(conn, drained, at, short=_SHORT_REST, long=_LONG_REST)
         return sum(len(parcel.attempts) for those in parcels.values() for parcel in those)
 
-    async def _deal(self, conn: AsyncConnection[TupleRow], at: datetime) -> dict[Mode, list[Parcel]]:
-        """Write down whose attempts are next; give how they are to be pushed."""
-        rings, live = await repository.survey(conn, self._modes, at)
+    async def _deal(
+        self, conn: AsyncConnection[TupleRow], rings: Mapping[Mode, Sequence[Turn]], live: Live, at: datetime
+    ) -> tuple[dict[Mode, list[Parcel]], list[Look]]:
+        """Write down whose attempts are next; give how they are to be pushed, and the queues that are empty now."""
         kind_room = {kind: max(0, cap - live.by_kind.get(kind, 0)) for kind, cap in self._kind_caps.items()}
         parcels: dict[Mode, list[Parcel]] = {}
+        drained: list[Look] = []
         dealt: Counter[UUID] = Counter()
         for mode, whole_ring in rings.items():
-            room = self._windows[mode] - live.queued[mode]
+            room = self._window(mode, live) - live.queued[mode]
             # A tenant's cap holds over both modes.
             ring = [
                 replace(turn, allowance=left)
@@ -97,10 +103,13 @@ class Dispatcher:
                 if (left := turn.allowance - dealt[turn.tenant_id]) > 0
             ]
             if ring and room > 0:
-                chosen = await self._choose(conn, mode, ring[:room], room=room, kind_room=kind_room, at=at)
+                chosen, empty = await self._choose(
+                    conn, mode, ring[:room], room=room, kind_room=kind_room, at=at
+                )
+                drained += empty
                 parcels[mode] = await self._write(conn, mode, chosen, at)
                 dealt.update(one.tenant_id for one in chosen)
-        return parcels
+        return parcels, drained
 
     async def _choose(
         self,
@@ -111,25 +120,22 @@ class Dispatcher:
         room: int,
         kind_room: Mapping[str, int],
         at: datetime,
-    ) -> list[Waiting]:
+    ) -> tuple[list[Waiting], list[Look]]:
         kinds = [kind for kind, its in self._modes.items() if its is mode and kind_room.get(kind) != 0]
         quotas = dict(zip((turn.tenant_id for turn in ring), share(ring, room), strict=True))
         waiting, looks = await repository.waiting(conn, quotas, kinds, at)
         dealt = deal(ring, waiting, room, kind_room)
         left = {one.job_id for one in waiting} - {one.job_id for one in dealt.chosen}
-        drained = list(_drained(looks, [one for one in waiting if one.job_id in left]))
-        if drained:
-            await repository.rest_queues(conn, drained, at, short=_SHORT_REST, long=_LONG_REST)
         if dealt.deficits:
             await repository.move_turns(conn, mode, dealt.moved, dealt.deficits)
-        return dealt.chosen
+        return dealt.chosen, list(_drained(looks, [one for one in waiting if one.job_id in left]))
 
     async def _write(
         self, conn: AsyncConnection[TupleRow], mode: Mode, chosen: Sequence[Waiting], at: datetime
     ) -> list[Parcel]:
         """Write the attempts down; give how they are to be pushed."""
         jobs = {new_id(): one for one in chosen}
-        parcels = list(self._parcels(mode, list(jobs)))
+        parcels = list(self._parcels(mode, [(id_, one.is_suspect) for id_, one in jobs.items()]))
         if parcels:
             new = [
                 NewAttempt(id_, one.job_id, one.tenant_id, one.kind, one.priority, mode, parcel.queue_job_id)
@@ -150,7 +156,11 @@ class Dispatcher:
             if not late:
                 continue
             waiting = await self._queue.waiting(mode)
-            parcels = list(self._parcels(mode, [one.id for one in late if one.queue_job_id not in waiting]))
+            parcels = list(
+                self._parcels(
+                    mode, [(one.id, one.is_suspect) for one in late if one.queue_job_id not in waiting]
+                )
+            )
             if not parcels:
                 continue
             addresses = [(attempt, parcel.queue_job_id) for parcel in parcels for attempt in parcel.attempts]
@@ -171,8 +181,19 @@ class Dispatcher:
         async with self._db.transaction() as conn:
             await leases.require(conn, LEASE, epoch)
             self._kind_caps = await repository.kind_caps(conn)
+            self._isolated_workers = await repository.processes(conn, Mode.ISOLATED)
             await repository.note_holds(conn, self._modes)
             await repository.forget_idle(conn, self._clock())
+
+    def _window(self, mode: Mode, live: Live) -> int:
+        """Give how many attempts may wait in a mode's queue.
+
+        An isolated one may run for hours, and what waits in the queue waits in its order, whoever comes meanwhile.
+        """
+        if mode is Mode.INLINE:
+            return self._settings.inline_window
+        free = max(0, self._isolated_workers - live.running[mode])
+        return free + self._settings.isolated_reserve
 
     def _is_time(self, every: timedelta) -> bool:
         """Whether something that is done at intervals is due; counts as done from now on."""
@@ -182,10 +203,15 @@ class Dispatcher:
         self._next[every] = at + every
         return True
 
-    def _parcels(self, mode: Mode, ids: Sequence[UUID]) -> Iterator[Parcel]:
+    def _parcels(self, mode: Mode, attempts: Sequence[tuple[UUID, bool]]) -> Iterator[Parcel]:
+        """Pack attempts, given with whether they are suspect; a suspect of a shared process has it for itself."""
         size = self._parcel_sizes[mode]
-        for start in range(0, len(ids), size):
-            yield Parcel(new_id(), tuple(ids[start : start + size]))
+        alone = [id_ for id_, is_suspect in attempts if is_suspect and mode is Mode.INLINE]
+        others = [id_ for id_, _ in attempts if id_ not in alone]
+        for start in range(0, len(others), size):
+            yield Parcel(new_id(), tuple(others[start : start + size]))
+        for id_ in alone:
+            yield Parcel(new_id(), (id_,), alone=True)
 
 
 def _drained(looks: Sequence[Look], left: Sequence[Waiting]) -> Iterator[Look]:

@@ -5,8 +5,11 @@ import atexit
 import os
 import signal
 import socket
+import sys
 import threading
-from collections.abc import Sequence
+import traceback
+from collections.abc import Collection, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -26,29 +29,45 @@ from relayer.model.errors import UnavailableError
 from relayer.settings import BlobSettings, DatabaseSettings, WorkerSettings, cores
 from relayer.store.blobs import BlobStore, LocalBlobStore
 from relayer.store.database import Database
-from relayer.store.runner import Runner
+from relayer.store.runner import Runner, ThreadRunner
 
 _GAVE_UP = 70
+# How many inline attempts may run in a process when it takes more.
+_ROOM = 100
+# How long the last ends of a process that gives up may take to be written.
+_LAST_WRITE_S = 10.0
 # A horse shares these with its worker.
 pulse = Pulse()
 scratch = Path(os.devnull)
 
 
-def run_inline(attempt_ids: list[str]) -> None:
-    """Run attempts of inline handlers in this process."""
-    worker, parts = _inline_worker()
-    parts.runner.run(worker.run([UUID(one) for one in attempt_ids]))
+def run_inline(attempt_ids: list[str], alone: bool = False) -> None:  # as JSON brings it
+    """Begin attempts of inline handlers in this process, and return when there is room for more.
+
+    Those that run `alone` have nobody beside them whom they could take along when they kill the process.
+    """
+    desk = _inline_desk()
+    if alone:
+        desk.wait_until_idle()
+    desk.begin([UUID(one) for one in attempt_ids])
+    if alone:
+        desk.wait_until_idle()
+    desk.wait_for_room()
 
 
 def warm_up() -> None:
     """Open what inline attempts need, so that the first one need not wait for it."""
-    _inline_worker()
+    _inline_desk()
 
 
 def drain_inline() -> None:
     """Hand back what still runs in this process when its time of grace is over. May be called by a signal handler."""
-    _, parts = _inline_worker()
-    parts.drain_later()
+    _inline_desk().parts.drain_later()
+
+
+def finish_inline() -> None:
+    """Wait until nothing runs in this process any more."""
+    _inline_desk().wait_until_idle()
 
 
 def run_isolated(attempt_ids: list[str]) -> None:
@@ -57,7 +76,7 @@ def run_isolated(attempt_ids: list[str]) -> None:
     SIGTERM starts the time of grace, after which what still runs is handed back.
     """
     take_in_orphans()
-    parts = _parts()
+    parts = _parts(Runner())
     signal.signal(signal.SIGTERM, lambda *_: parts.drain_later())
     # The worker forks with the signal blocked, so that none is lost before this line.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
@@ -78,7 +97,7 @@ def run_isolated(attempt_ids: list[str]) -> None:
 @dataclass(frozen=True)
 class _Parts:
     settings: WorkerSettings
-    runner: Runner
+    runner: Runner | ThreadRunner
     db: Database
     execution: Execution
     keeper: LeaseKeeper
@@ -98,7 +117,7 @@ class _Parts:
         self.runner.close()
 
 
-def _parts() -> _Parts:
+def _parts(runner: Runner | ThreadRunner) -> _Parts:
     settings, blobs = WorkerSettings(), BlobSettings()
     # One connection commits, and one looks for blobs meanwhile; the second is opened when it is needed.
     database = DatabaseSettings(pool_size=2)
@@ -106,10 +125,14 @@ def _parts() -> _Parts:
     name = f"{socket.gethostname()}/{os.getpid()}"
 
     def give_up(results: Sequence[Result]) -> None:
-        asyncio.run(_write_last(database, name, settings, store, results))
-        os._exit(_GAVE_UP)
+        try:
+            asyncio.run(
+                asyncio.wait_for(_write_last(database, name, settings, store, results), _LAST_WRITE_S)
+            )
+        finally:
+            os._exit(_GAVE_UP)
 
-    runner, db = Runner(), Database(database)
+    db = Database(database)
     runner.run(db.open())
     return _Parts(
         settings,
@@ -120,6 +143,46 @@ def _parts() -> _Parts:
         JobBlobs(db, store, blobs.max_bytes),
         blobs.max_bytes,
     )
+
+
+class InlineDesk:
+    """Where inline attempts of this process are begun and counted: more are taken while some still run."""
+
+    def __init__(self, parts: _Parts, runner: ThreadRunner, handlers: Handlers) -> None:
+        self.parts = parts
+        self._runner = runner
+        self._worker = InlineWorker(parts.execution, parts.keeper, handlers, parts.blobs)
+        self._running = 0
+        self._changed = threading.Condition()
+
+    def begin(self, ids: Collection[UUID]) -> None:
+        """Begin attempts; one that cannot be opened is pushed again after a while."""
+        self._count(len(ids))
+        self._runner.start(self._worker.run(ids, lambda ended: self._count(-ended))).add_done_callback(_say)
+
+    def wait_for_room(self) -> None:
+        """Wait until fewer attempts run than one process should have."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._running < _ROOM)
+
+    def wait_until_idle(self) -> None:
+        """Wait until none runs."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._running == 0)
+
+    def _count(self, more: int) -> None:
+        with self._changed:
+            self._running += more
+            self._changed.notify_all()
+
+
+def _say(done: "Future[None]") -> None:
+    """Print what broke a whole group of attempts; their leases run out."""
+    error = done.exception()
+    if isinstance(error, UnavailableError):
+        sys.stderr.write(f"{error}\n")
+    elif error is not None:
+        traceback.print_exception(error)
 
 
 async def _write_last(
@@ -136,17 +199,12 @@ async def _write_last(
 
 
 @cache
-def _inline_worker() -> tuple[InlineWorker, _Parts]:
+def _inline_desk() -> InlineDesk:
     """One a process: its loop, connection and handlers serve every call."""
-    parts = _parts()
+    runner = ThreadRunner()
+    parts = _parts(runner)
     atexit.register(parts.close)
-    worker = InlineWorker(
-        parts.execution,
-        parts.keeper,
-        installed_handlers(),
-        parts.blobs,
-    )
-    return worker, parts
+    return InlineDesk(parts, runner, installed_handlers())
 
 
 @cache

@@ -56,15 +56,13 @@ class Execution:
     async def open(self, ids: Collection[UUID]) -> list[OpenAttempt]:
         """Take attempts that nobody took yet, and move their jobs to `processing`; the rest is not ours."""
         at = self._clock()
-        async with self._db.transaction() as conn:
+        async with self._db.statement() as conn:
             opened = await attempts.open_attempts(conn, ids, self._worker, self._lease, at)
-            moved = await transition(conn, [_start(one) for one in opened], at)
-            stopped = [one for one in opened if one.job_id not in moved]
-            if stopped:
-                await attempts.finish_attempts(
-                    conn, [_finish(one, "cancelled", None, None) for one in stopped], at
-                )
-        return [one for one in opened if one.job_id in moved]
+        stopped = [_finish(one, "cancelled", None, None) for one in opened if not one.has_begun]
+        if stopped:
+            async with self._db.transaction() as conn:
+                await attempts.finish_attempts(conn, stopped, at)
+        return [one for one in opened if one.has_begun]
 
     async def finish(self, results: Sequence[Result]) -> set[UUID]:
         """Write down how attempts ended, all in one transaction; outputs lie in the blob store already.
@@ -130,17 +128,6 @@ def _made_again(result: Result, gone: Collection[bytes]) -> Result:
         return result
     message = "the output left the blob store before the job was finished"
     return replace(result, outcome=Failure("output_lost", message, retryable=True))
-
-
-def _start(attempt: OpenAttempt) -> Change:
-    return Change(
-        attempt.job_id,
-        attempt.job_version,
-        JobState.CREATED,
-        JobState.PROCESSING,
-        actor="worker",
-        details={"attempt": attempt.number},
-    )
 
 
 def _finish_of(result: Result) -> attempts.Finish:

@@ -30,13 +30,14 @@ class Turn:
 
 @dataclass(frozen=True)
 class Waiting:
-    """A job that waits and is due."""
+    """A job that waits and is due; a suspect lost a worker before, and may have been why."""
 
     tenant_id: UUID
     kind: str
     priority: int
     job_id: UUID
     run_at: datetime
+    is_suspect: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +15,7 @@ from relayer.jobs.hold import Hold
 from relayer.jobs.job_blobs import JobBlobs
 from relayer.jobs.lease_keeper import LeaseKeeper
 from relayer.jobs.plain_text import progress_text
+from relayer.jobs.records import OpenAttempt
 from relayer.seal.commitment import parse_json
 
 
@@ -63,31 +64,50 @@ class InlineWorker:
         self._keeper = keeper
         self._handlers = handlers
         self._blobs = blobs
+        self._ended: dict[UUID, Result] = {}
+        self._recording = asyncio.Lock()
 
-    async def run(self, ids: Collection[UUID]) -> None:
-        """Open attempts, run them side by side, and finish them.
+    async def run(self, ids: Collection[UUID], ended: Callable[[int], None] = lambda _: None) -> None:
+        """Open attempts, run them side by side with whatever else runs here, and finish them.
 
-        While one group's ends are being committed others come to theirs, and form the next group: a lone job is
-        finished at once, a crowd in few transactions.
+        Args:
+            ids: the attempts.
+            ended: told how many more of them are over, whatever became of them.
+
         """
-        asked = time.monotonic()
-        # All of them at once: the first handler may hold up the loop before the second one gets its turn.
-        holds = [self._keeper.hold(one, asked) for one in await self._execution.open(ids)]
-        running = {asyncio.create_task(self._attempt(hold)) for hold in holds}
+        opened: list[OpenAttempt] = []
         try:
-            while running:
-                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                results = [result for task in done if (result := task.result()) is not None]
-                await self._execution.finish_while_held(results, self._keeper.is_held)
-                for result in results:
-                    self._keeper.release(result.attempt)
+            asked = time.monotonic()
+            opened = await self._execution.open(ids)
         finally:
-            # Leases that are left where something broke run out, and the reaper finds them.
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
-            for hold in holds:
-                self._keeper.release(hold.attempt)
+            ended(len(ids) - len(opened))
+        # All of them at once: the first handler may hold up the loop before the second one gets its turn.
+        holds = [self._keeper.hold(one, asked) for one in opened]
+        await asyncio.gather(*(self._live(hold, ended) for hold in holds))
+
+    async def _live(self, hold: Hold, ended: Callable[[int], None]) -> None:
+        """Run one attempt and write its end down; a lease that is left where something broke runs out."""
+        try:
+            # A task of its own, so that what stops the handler never stops the writing of its end.
+            result = await asyncio.create_task(self._attempt(hold))
+            if result is not None:
+                await self._record(result)
+        finally:
+            self._keeper.release(hold.attempt)
+            ended(1)
+
+    async def _record(self, result: Result) -> None:
+        """Write an end down, together with those that came while others were being committed.
+
+        A lone job is finished at once, a crowd in few transactions.
+        """
+        self._ended[result.attempt.id] = result
+        # Whoever else is at its end by now joins.
+        await asyncio.sleep(0)
+        async with self._recording:
+            if result.attempt.id in self._ended:
+                group, self._ended = list(self._ended.values()), {}
+                await self._execution.finish_while_held(group, self._keeper.is_held)
 
     async def _attempt(self, hold: Hold) -> Result | None:
         """Run one attempt; None where its lease was lost, so that nothing of it may be written."""

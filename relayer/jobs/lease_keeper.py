@@ -1,4 +1,7 @@
-"""Renews the leases of running attempts from a thread of its own, so that no handler can hold it up."""
+"""Renews the leases of running attempts from a thread of its own, so that no handler can hold it up.
+
+Another thread watches over time limits and leases that ran out, so that a database that hangs cannot hold that up.
+"""
 
 import sys
 import threading
@@ -22,16 +25,16 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 
 
 class LeaseKeeper:
-    """Holds the leases of this process; its thread and connection begin with the first one.
+    """Holds the leases of this process; its threads and connection begin with the first one.
 
     A lease that could not be renewed in time counts as lost, because somebody else may have been given the job.
 
     Args:
         database: where the attempts are.
         settings: how long a lease is, how often it is renewed and looked at.
-        give_up: called in the thread when a handler did not let itself be ended; gets how each attempt of this
+        give_up: called in a thread when a handler did not let itself be ended; gets how each attempt of this
             process is to end. It ends the process.
-        beat: called in the thread at every look, as a sign of life.
+        beat: called in a thread at every look, as a sign of life.
 
     """
 
@@ -49,7 +52,7 @@ class LeaseKeeper:
         self._beat = beat
         self._holds: dict[UUID, Hold] = {}
         self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
         self._closing = threading.Event()
         self._is_draining = False
         self._connection: Connection | None = None
@@ -66,9 +69,13 @@ class LeaseKeeper:
         hold = Hold(attempt, opened + self._lease_s, self._settings.cancel_grace.total_seconds())
         with self._lock:
             self._holds[attempt.id] = hold
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._keep, name="leases", daemon=True)
-                self._thread.start()
+            if not self._threads:
+                self._threads = [
+                    threading.Thread(target=target, name=target.__name__, daemon=True)
+                    for target in (self._renew, self._watch)
+                ]
+                for thread in self._threads:
+                    thread.start()
         if self._is_draining:
             hold.end(Stop.DRAINED)
         return hold
@@ -93,26 +100,33 @@ class LeaseKeeper:
             hold.end(Stop.DRAINED)
 
     def close(self) -> None:
-        """End the thread."""
+        """End the threads."""
         self._closing.set()
-        if self._thread is not None:
-            self._thread.join()
+        for thread in self._threads:
+            thread.join()
 
     def _all(self) -> list[Hold]:
         with self._lock:
             return list(self._holds.values())
 
-    def _keep(self) -> None:
+    def _renew(self) -> None:
         while not self._closing.wait(self._settings.check_every.total_seconds()):
-            self._beat()
             try:
                 self._look_after([hold for hold in self._all() if hold.stop is not Stop.LOST])
-                stuck = [hold for hold in self._all() if hold.is_stuck(time.monotonic())]
-                if stuck:
-                    self._end_process(stuck)
             except Exception:  # noqa: BLE001 - every lease of this process hangs on this thread
                 traceback.print_exc()
         self._disconnect()
+
+    def _watch(self) -> None:
+        while not self._closing.wait(self._settings.check_every.total_seconds()):
+            self._beat()
+            now = time.monotonic()
+            for hold in self._all():
+                if hold.until < now and hold.stop is not Stop.LOST:
+                    hold.end(Stop.LOST)
+            stuck = [hold for hold in self._all() if hold.is_stuck(now)]
+            if stuck:
+                self._end_process(stuck)
 
     def _look_after(self, holds: list[Hold]) -> None:
         """Renew the leases, or only see whether they still hold and whether somebody asked for a cancellation."""
@@ -125,24 +139,21 @@ class LeaseKeeper:
             held = self._ask(RENEW if is_due else CHECK, holds)
         except psycopg.Error:
             self._disconnect()
-            for hold in holds:
-                if hold.until < time.monotonic():
-                    hold.end(Stop.LOST)
             return
         if is_due:
             self._renewed = asked
         for hold in holds:
-            is_cancelled = held.get(hold.attempt.id)
-            if is_cancelled is None:
+            if hold.attempt.id not in held:
                 hold.end(Stop.LOST)
                 continue
-            if is_due:
+            is_cancelled, is_renewed = held[hold.attempt.id]
+            if is_renewed:
                 hold.until = asked + self._lease_s
             if is_cancelled:
                 hold.ask_to_stop(Stop.CANCELLED)
 
-    def _ask(self, query: str, holds: list[Hold]) -> dict[UUID, bool]:
-        """Give the attempts that are still ours, and whether their jobs are to be cancelled."""
+    def _ask(self, query: str, holds: list[Hold]) -> dict[UUID, tuple[bool, bool]]:
+        """Give the attempts that are still ours: whether their jobs are to be cancelled, and their leases renewed."""
         if self._connection is None:
             self._connection = self._connect()
         rows = self._connection.execute(
@@ -154,7 +165,7 @@ class LeaseKeeper:
                 "lease": self._settings.lease,
             },
         ).fetchall()
-        return dict(rows)
+        return {attempt: (is_cancelled, is_renewed) for attempt, is_cancelled, is_renewed in rows}
 
     def _connect(self) -> Connection:
         return psycopg.connect(

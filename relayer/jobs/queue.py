@@ -36,10 +36,11 @@ _FAILURE_TTL_S = 60
 
 @dataclass(frozen=True)
 class Parcel:
-    """One RQ job: its id, and the attempts that it carries."""
+    """One RQ job: its id, and the attempts that it carries; one that runs `alone` has no others beside it."""
 
     queue_job_id: UUID
     attempts: tuple[UUID, ...]
+    alone: bool = False
 
 
 def queue_name(mode: Mode) -> str:
@@ -89,7 +90,7 @@ class JobQueue:
             [
                 Queue.prepare_data(
                     _ENTRIES[mode],
-                    args=[[str(attempt) for attempt in parcel.attempts]],
+                    args=[[str(attempt) for attempt in parcel.attempts], *([True] if parcel.alone else [])],
                     job_id=str(parcel.queue_job_id),
                     timeout=_NO_TIMEOUT,
                     result_ttl=0,

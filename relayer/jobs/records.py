@@ -104,7 +104,8 @@ class OpenAttempt:
     """An attempt that this worker runs, with its fencing token and what it needs of its job.
 
     `failures` counts the failed attempts before this one; attempts lost with their worker are not failures.
-    `run_limit` is what is left for this attempt; `is_total` says that the job's total limit cut it short.
+    `run_limit` is what is left for this attempt; `is_total` says that the job's total limit cut it short. Unless it
+    `has_begun`, its job had moved on before, and there is nothing to run.
     """
 
     id: UUID
@@ -122,6 +123,7 @@ class OpenAttempt:
     run_limit: timedelta
     is_total: bool
     failures: int
+    has_begun: bool
 
 
 @dataclass(frozen=True)

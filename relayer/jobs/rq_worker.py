@@ -4,11 +4,13 @@ RQ gives the queues, the fork and the stop command. What would make the loss of 
 here: Redis carries ids and signs of life only, so nothing that fails there may end a job that runs.
 """
 
-import contextlib
 import logging
 import os
 import signal
 import sys
+import traceback
+from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -21,7 +23,8 @@ from rq import Queue, SimpleWorker, Worker
 from rq.executions import Execution
 from rq.job import Job
 from rq.serializers import JSONSerializer
-from rq.worker.base import BaseWorker
+from rq.utils import now
+from rq.worker.base import BaseWorker, WorkerStatus
 
 from relayer.jobs import entry
 from relayer.jobs.handlers.base import Mode
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
 # How long a worker waits for work before it asks again: a Redis that vanished without a word is noticed 10 s later.
 _WORKER_TTL_S = 20
 _CONNECT_TIMEOUT_S = 5
+# A part of the time for which RQ keeps a worker's sign of life, a minute and more.
+_SIGN_EVERY = timedelta(seconds=5)
 
 
 class _Steadfast(BaseWorker):
@@ -49,8 +54,14 @@ class _Steadfast(BaseWorker):
 
     def set_state(self, state: str, pipeline: "Pipeline | None" = None) -> None:
         """Tell RQ's dashboards what this worker does, where they can be told."""
-        with contextlib.suppress(RedisError):
+        with suppress(RedisError):
             super().set_state(state, pipeline)
+
+    def heartbeat(self, timeout: int | None = None, pipeline: "Pipeline | None" = None) -> None:
+        """Give a sign of life, but not three round trips before and after every RQ job."""
+        is_recent = self.last_heartbeat is not None and now() - self.last_heartbeat < _SIGN_EVERY
+        if pipeline is not None or not is_recent:
+            super().heartbeat(timeout, pipeline)
 
     def set_shutdown_requested_date(self) -> None:
         """Tell nobody: the signal handler that asks for it must not wait for Redis."""
@@ -60,7 +71,7 @@ class _Steadfast(BaseWorker):
 
     def teardown(self) -> None:
         """Sign off, where Redis answers."""
-        with contextlib.suppress(RedisError):
+        with suppress(RedisError):
             super().teardown()  # type: ignore[no-untyped-call]
 
 
@@ -72,7 +83,7 @@ class QuietWorker(_Steadfast, Worker):
     def handle_warm_shutdown_request(self) -> None:
         """Let the work-horse know that its time of grace begins."""
         if self.horse_pid:
-            with contextlib.suppress(ProcessLookupError):
+            with suppress(ProcessLookupError):
                 os.kill(self.horse_pid, signal.SIGTERM)
 
     def fork_work_horse(self, job: Job, queue: Queue) -> None:
@@ -99,7 +110,7 @@ class QuietWorker(_Steadfast, Worker):
         """Kill a horse that stands still: its lease is lost, and nobody else might tell it."""
         if entry.pulse.age_s() > self.lease_s:
             self.kill_horse(signal.SIGKILL)
-        with contextlib.suppress(RedisError):
+        with suppress(RedisError):
             super().maintain_heartbeats(job, execution)
 
     def execute_job(self, job: Job, queue: Queue) -> None:
@@ -114,6 +125,18 @@ class QuietWorker(_Steadfast, Worker):
 class QuietSimpleWorker(_Steadfast, SimpleWorker):
     """RQ's worker that runs RQ jobs in its own process."""
 
+    def execute_job(self, job: Job, queue: Queue) -> None:
+        """Begin one RQ job without RQ's books about it: PostgreSQL keeps better ones, and a lone job waits for them."""
+        with suppress(RedisError), self.connection.pipeline() as pipeline:
+            self.set_state(WorkerStatus.BUSY, pipeline)
+            pipeline.lrem(queue.intermediate_queue_key, 1, job.id)
+            pipeline.delete(job.key)
+            pipeline.execute()
+        try:
+            job.perform()
+        except Exception:  # noqa: BLE001 - attempts that were not opened are pushed again, others lose their lease
+            traceback.print_exc()
+
     def handle_warm_shutdown_request(self) -> None:
         """Begin the time of grace."""
         entry.drain_inline()
@@ -127,6 +150,9 @@ def main(mode: Mode, parent: int, scratch: Path) -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     worker = _make(mode, scratch)
     worker.work(logging_level="CRITICAL")
+    if mode is Mode.INLINE:
+        entry.drain_inline()
+        entry.finish_inline()
 
 
 def _make(mode: Mode, scratch: Path) -> BaseWorker:

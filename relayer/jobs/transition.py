@@ -15,16 +15,10 @@ from psycopg.rows import TupleRow
 
 from relayer.model.lifecycle import JobState, may_move
 
+# Moves jobs as a CTE `change` before it says, one row a job; its own CTE `moved` has those that moved.
 # Rows are locked in the order of their ids, so that two sets never wait for each other.
-_MOVE = """
-WITH change AS (
-    SELECT * FROM unnest(
-        %(job_id)s::uuid[], %(version)s::int[], %(source)s::text[], %(target)s::text[], %(actor)s::text[],
-        %(reason)s::text[], %(details)s::jsonb[], %(output_hash)s::bytea[], %(output_size)s::bigint[],
-        %(output_media_type)s::text[], %(error)s::jsonb[], %(batch_id)s::uuid[], %(run_at)s::timestamptz[]
-    ) AS c (job_id, version, source, target, actor, reason, details, output_hash, output_size,
-            output_media_type, error, batch_id, run_at)
-), locked AS MATERIALIZED (
+MOVES = """
+locked AS MATERIALIZED (
     SELECT j.id FROM jobs j JOIN change c ON c.job_id = j.id
     WHERE j.state_version = c.version AND j.state = c.source
     ORDER BY j.id FOR UPDATE OF j
@@ -73,8 +67,19 @@ WITH change AS (
     WHERE state IN ('failed', 'rejected', 'cancelled', 'confirmed')
        OR (state = 'completed' AND source = 'processing')
 )
-SELECT id FROM moved
 """
+
+_MOVE = f"""
+WITH change AS (
+    SELECT * FROM unnest(
+        %(job_id)s::uuid[], %(version)s::int[], %(source)s::text[], %(target)s::text[], %(actor)s::text[],
+        %(reason)s::text[], %(details)s::jsonb[], %(output_hash)s::bytea[], %(output_size)s::bigint[],
+        %(output_media_type)s::text[], %(error)s::jsonb[], %(batch_id)s::uuid[], %(run_at)s::timestamptz[]
+    ) AS c (job_id, version, source, target, actor, reason, details, output_hash, output_size,
+            output_media_type, error, batch_id, run_at)
+), {MOVES}
+SELECT id FROM moved
+"""  # noqa: S608  # constants only
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,13 @@ class Crash:
         raise AssertionError
 
 
+class CrashInline(Crash):
+    """Takes the worker with it, and whoever runs beside."""
+
+    kind = "test.crash.inline"
+    mode = Mode.INLINE
+
+
 class Reject:
     kind = "test.reject"
     mode = Mode.ISOLATED

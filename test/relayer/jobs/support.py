@@ -131,6 +131,11 @@ class Platform:
         """Run a pool; `settings` are more variables of its environment."""
         return pool({**self.environment, **settings}, inline, isolated)
 
+    def relayer(self) -> AbstractContextManager[subprocess.Popen[bytes]]:
+        """Run the loops as a process, at the platform's own settings, instead of turning them by hand."""
+        loops = [part for name in (DISPATCHER, REAPER, CANCELLER) for part in ("--only", name)]
+        return command(self.environment, "relayer", *loops)
+
     async def _lead(self, name: str) -> int:
         async with self.db.transaction() as conn:
             epoch = await leases.acquire(conn, name, "test", timedelta(minutes=1))
@@ -138,12 +143,22 @@ class Platform:
         return epoch
 
 
-@contextmanager
-def pool(environment: Mapping[str, str], inline: int, isolated: int) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `jobseal worker`; stopped at the end where it was not before. It says what it has to say afterwards."""
+def pool(
+    environment: Mapping[str, str], inline: int, isolated: int
+) -> AbstractContextManager[subprocess.Popen[bytes]]:
+    """Run `jobseal worker`."""
     counts = {"JOBSEAL_WORKER_INLINE": str(inline), "JOBSEAL_WORKER_ISOLATED": str(isolated)}
-    command = [sys.executable, "-m", "relayer.cli.main", "worker"]
-    process = subprocess.Popen(command, env={**os.environ, **environment, **counts}, stderr=subprocess.PIPE)
+    return command({**environment, **counts}, "worker")
+
+
+@contextmanager
+def command(environment: Mapping[str, str], *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `jobseal …`; stopped at the end where it was not before. It says what it has to say afterwards."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "relayer.cli.main", *arguments],
+        env={**os.environ, **environment},
+        stderr=subprocess.PIPE,
+    )
     try:
         yield process
     finally:

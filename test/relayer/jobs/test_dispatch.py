@@ -85,7 +85,7 @@ async def deck(
         await conn.execute("UPDATE tenants SET running_cap = 10000")
     time = Time()
     queue = JobQueue(RedisSettings(url=SecretStr(valkey_url)))
-    settings = DispatcherSettings(inline_window=100, isolated_window=10)
+    settings = DispatcherSettings(inline_window=100, isolated_reserve=10)
     return Deck(service, relayer_db, Dispatcher(relayer_db, queue, handlers, settings, time), time)
 
 
@@ -272,7 +272,7 @@ def pages_read(
             await conn.execute("VACUUM ANALYZE jobs")
             await conn.execute("VACUUM ANALYZE active_queues")
             at = utc_now()
-            modes = {"kinds": ["digest"], "modes": ["inline"], "at": at}
+            modes = {"kinds": ["digest"], "modes": ["inline"], "at": at, "limit": 400}
             quotas = {"tenants": tenants, "quotas": [100, 100], "kinds": ["digest"], "at": at}
             return {
                 name: await _pages(conn, query, values)

@@ -140,7 +140,7 @@ class Life(RuleBasedStateMachine):
         db, clock = platform.db, platform.clock
         self.service = JobService(platform.api_db, registry, platform.handlers, platform.store, clock)
         self.letters = DeadLetterService(platform.api_db, clock)
-        settings_ = DispatcherSettings(inline_window=6, inline_chunk=3, isolated_window=3)
+        settings_ = DispatcherSettings(inline_window=6, inline_chunk=3, isolated_reserve=3)
         self.dispatchers = [
             Dispatcher(db, platform.queue, platform.handlers, settings_, clock) for _ in range(2)
         ]

@@ -24,7 +24,7 @@ async def main():
     (folder / "work").mkdir()
     log, output = (os.open(folder / name, os.O_RDWR | os.O_CREAT) for name in ("log", "output"))
     attempt = OpenAttempt(
-        new_id(), new_id(), new_id(), 1, 1, "test.wall", "{}", 1, 1, second, second, None, 600 * second, False, 0
+        new_id(), new_id(), new_id(), 1, 1, "test.wall", "{}", 1, 1, second, second, None, 600 * second, False, 0, True
     )
     request = Request("test.wall", '{"wall":"cpu"}', [], Limits(cpu_s=1, memory_bytes=1 << 29, file_bytes=1 << 20))
     answer = await Conversation(request, Hold(attempt, 0, 0), folder, log, output).run()

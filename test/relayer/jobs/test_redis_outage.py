@@ -18,6 +18,8 @@ from relayer.local.valkey import EmbeddedValkey
 from relayer.settings import DispatcherSettings, RedisSettings
 
 JOBS = 40
+# What is promised after an absence; most of it is the wait before a push counts as lost.
+RECOVERY_S = 10
 
 
 @pytest.fixture
@@ -100,6 +102,30 @@ async def test_the_queue_is_away_for_a_while(
     assert long.read_text() == "started\n"
     assert await apart.attempts(running) == ["succeeded"]
     await each_ran_once(apart, tenants[0], [*jobs, running], tmp_path)
+
+
+@pytest.mark.campaign
+async def test_work_goes_on_within_ten_seconds_of_the_return(
+    apart: Platform, valkey: EmbeddedValkey, tenants: list[UUID], tmp_path: Path
+) -> None:
+    """At the platform's own settings and pace, after half a minute."""
+
+    async def done(jobs: list[Job]) -> None:
+        states = {"created"}
+        while states != {"completed"}:
+            await asyncio.sleep(0.1)
+            states = {job.state for job in await apart.seen(tenants[0], jobs)}
+
+    with apart.workers(1, 1), apart.relayer():
+        first = [await apart.submit(tenants[0], "test.nap", {"seconds": 0.0})]
+        await done(first)
+        valkey.stop()
+        jobs = await submit_load(apart, tenants[0], tmp_path)
+        await asyncio.sleep(30)
+        valkey.start()
+        async with asyncio.timeout(RECOVERY_S):
+            await done(jobs)
+    await each_ran_once(apart, tenants[0], [*first, *jobs], tmp_path)
 
 
 async def test_the_queue_is_away_when_the_workers_stop(
