@@ -4,7 +4,6 @@ Commands import what they need when they run: `jobseal verify` starts in a momen
 never loads the chain.
 """
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -69,13 +68,14 @@ def relayer(
 ) -> None:
     """Run the loops that dispatch, watch, confirm and index. Run two or more of these."""
     from relayer import app as root  # noqa: PLC0415
+    from relayer.store.runner import Runner  # noqa: PLC0415
     from relayer.telemetry import logs  # noqa: PLC0415
 
     names = set(only or root.LOOPS)
     if not names.issubset(root.LOOPS):
         raise typer.BadParameter(f"no such loop; choose of {', '.join(root.LOOPS)}", param_hint="--only")
     logs.configure("relayer")
-    asyncio.run(root.run_relayer(names))
+    Runner().run(root.run_relayer(names))
 
 
 @app.command()

@@ -1,10 +1,12 @@
-"""Doors from synchronous code (an RQ entry, the CLI) into asynchronous code: one loop a process."""
+"""Doors from synchronous code (an RQ entry, the CLI) into asynchronous code: one loop a process, uvloop's."""
 
 import asyncio
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
+
+import uvloop
 
 T = TypeVar("T")
 
@@ -13,7 +15,7 @@ class Runner:
     """One event loop that lives as long as the process, so that connections outlast a call."""
 
     def __init__(self) -> None:
-        self._runner = asyncio.Runner()
+        self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run to the end and give the result."""
@@ -28,7 +30,7 @@ class ThreadRunner:
     """One event loop in a thread of its own, so that work goes on while the caller does something else."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
+        self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="loop", daemon=True)
         self._thread.start()
 
