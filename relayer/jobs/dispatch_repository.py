@@ -22,31 +22,24 @@ SELECT a.mode, a.kind, a.state = 'dispatched' AS is_queued, count(*)
 FROM attempts a WHERE a.state IN ('dispatched', 'running') GROUP BY 1, 2, 3
 """
 
-# A tenant that has just become active joins the ring at its end.
+# A tenant that has just become active comes first, once: it gets a place, at the ring's end, when it is served.
 _RING = """
 WITH due AS (
     SELECT q.tenant_id, k.mode, min(q.due_at) AS since
     FROM active_queues q JOIN unnest(%(kinds)s::text[], %(modes)s::text[]) AS k (kind, mode) ON k.kind = q.kind
     WHERE q.due_at <= %(at)s
     GROUP BY 1, 2
-), joined AS (
-    INSERT INTO turns (mode, tenant_id, position, deficit)
-    SELECT n.mode, n.tenant_id, nextval('turn_positions'), 0
-    FROM (SELECT d.mode, d.tenant_id FROM due d
-          WHERE NOT EXISTS (SELECT FROM turns t WHERE t.mode = d.mode AND t.tenant_id = d.tenant_id)
-          ORDER BY d.since, d.tenant_id) n
-    ON CONFLICT DO NOTHING
-    RETURNING mode, tenant_id, position, deficit
-), ring AS (
-    SELECT r.mode, r.tenant_id, r.position, r.deficit FROM turns r JOIN due USING (mode, tenant_id)
-    UNION ALL SELECT mode, tenant_id, position, deficit FROM joined
 ), live AS (
     SELECT tenant_id, count(*) AS attempts FROM attempts WHERE state IN ('dispatched', 'running') GROUP BY 1
 )
 SELECT mode, tenant_id, weight, deficit, allowance FROM (
-    SELECT r.mode, t.id AS tenant_id, t.weight, r.deficit, t.running_cap - coalesce(l.attempts, 0) AS allowance,
-           row_number() OVER (PARTITION BY r.mode ORDER BY r.position) AS place
-    FROM ring r JOIN tenants t ON t.id = r.tenant_id LEFT JOIN live l ON l.tenant_id = t.id
+    SELECT d.mode, t.id AS tenant_id, t.weight, coalesce(r.deficit, 0) AS deficit,
+           t.running_cap - coalesce(l.attempts, 0) AS allowance,
+           row_number() OVER (PARTITION BY d.mode ORDER BY r.position NULLS FIRST, d.since, t.id) AS place
+    FROM due d
+    JOIN tenants t ON t.id = d.tenant_id
+    LEFT JOIN turns r ON r.mode = d.mode AND r.tenant_id = d.tenant_id
+    LEFT JOIN live l ON l.tenant_id = t.id
     WHERE t.running_cap > coalesce(l.attempts, 0)
 ) p WHERE place <= %(limit)s
 ORDER BY mode, place
@@ -96,9 +89,10 @@ WHERE q.tenant_id = n.tenant_id AND q.kind = n.kind AND q.priority = n.priority 
 """  # noqa: S608  # constants only
 
 _MOVE_TURNS = """
-INSERT INTO turns AS t (mode, tenant_id, position, deficit)
-SELECT %(mode)s, n.tenant_id, CASE WHEN n.moves THEN nextval('turn_positions') ELSE 0 END, n.deficit
+INSERT INTO turns AS t (mode, tenant_id, deficit, position)
+SELECT %(mode)s, n.tenant_id, n.deficit, CASE WHEN n.moves OR o.position IS NULL THEN nextval('turn_positions') ELSE 0 END
 FROM unnest(%(tenants)s::uuid[], %(moves)s::bool[], %(deficits)s::int[]) AS n (tenant_id, moves, deficit)
+LEFT JOIN turns o ON o.mode = %(mode)s AND o.tenant_id = n.tenant_id
 ON CONFLICT (mode, tenant_id) DO UPDATE SET
     position = CASE excluded.position WHEN 0 THEN t.position ELSE excluded.position END, deficit = excluded.deficit
 """
@@ -209,35 +203,36 @@ async def processes(conn: AsyncConnection[TupleRow], mode: Mode) -> int:
     return int((await cursor.fetchall())[0][0])
 
 
-async def survey(
+async def rings(
     conn: AsyncConnection[TupleRow], modes: Mapping[str, Mode], at: datetime, limit: int
-) -> tuple[dict[Mode, list[Turn]], Live]:
-    """Give the tenants that have due jobs and are below their cap, in the order of their turns, and what is live.
-
-    Slots are rows, so that nothing can leak one. In a pipeline it takes one round trip.
+) -> dict[Mode, list[Turn]]:
+    """Give the tenants that have due jobs and are below their cap, in the order of their turns.
 
     Args:
-        conn: the pass's transaction.
+        conn: a connection.
         modes: the kinds to be looked at, each with its mode.
         at: now.
         limit: how many tenants of a mode are wanted at most.
 
     """
-    values = {
-        "kinds": list(modes),
-        "modes": [mode.value for mode in modes.values()],
-        "at": at,
-        "limit": limit,
-    }
-    turns, slots = await conn.execute(_RING, values), await conn.execute(_LIVE)
-    rings: dict[Mode, list[Turn]] = {mode: [] for mode in Mode}
-    for mode, *turn in await turns.fetchall():
-        rings[Mode(mode)].append(Turn(*turn))
+    cursor = await conn.execute(
+        _RING,
+        {"kinds": list(modes), "modes": [mode.value for mode in modes.values()], "at": at, "limit": limit},
+    )
+    found: dict[Mode, list[Turn]] = {}
+    for mode, *turn in await cursor.fetchall():
+        found.setdefault(Mode(mode), []).append(Turn(*turn))
+    return found
+
+
+async def live(conn: AsyncConnection[TupleRow]) -> Live:
+    """Count what is in the queue or running. Slots are rows, so that nothing can leak one."""
+    cursor = await conn.execute(_LIVE)
     live = Live(dict.fromkeys(Mode, 0), dict.fromkeys(Mode, 0), {})
-    for mode, kind, is_queued, count in await slots.fetchall():
+    for mode, kind, is_queued, count in await cursor.fetchall():
         (live.queued if is_queued else live.running)[Mode(mode)] += count
         live.by_kind[kind] = live.by_kind.get(kind, 0) + count
-    return rings, live
+    return live
 
 
 async def waiting(

@@ -70,11 +70,12 @@ class Dispatcher:
 
     async def _fill(self, epoch: int) -> int:
         at = self._clock()
-        async with self._db.transaction(pipelined=True) as conn:
-            rings, live = await repository.survey(conn, self._modes, at, self._settings.inline_window)
-            # A pass that finds nothing locks nothing.
-            if not any(rings.values()):
+        async with self._db.statement() as conn:
+            rings = await repository.rings(conn, self._modes, at, self._settings.inline_window)
+            if not rings:
                 return 0
+            live = await repository.live(conn)
+        async with self._db.transaction(pipelined=True) as conn:
             await repository.commit_soon(conn)
             async with leases.fenced(conn, LEASE, epoch):
                 parcels, drained = await self._deal(conn, rings, live, at)

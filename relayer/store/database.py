@@ -100,7 +100,7 @@ class Database:
 
     @asynccontextmanager
     async def statement(self) -> AsyncIterator[AsyncConnection[TupleRow]]:
-        """Lend a connection for one statement, a transaction by itself that takes a single round trip.
+        """Lend a connection for single statements, each a transaction by itself that takes one round trip.
 
         Raises:
             UnavailableError: as with `transaction`.
