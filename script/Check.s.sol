@@ -5,7 +5,7 @@ import {JobRegistry} from "../contracts/JobRegistry.sol";
 import {Findings, FindingsLib} from "./support/Findings.sol";
 import {History} from "./support/History.sol";
 import {Inspection} from "./support/Inspection.sol";
-import {Plan, Plans} from "./support/Plan.sol";
+import {Birth, Plan, Plans} from "./support/Plan.sol";
 import {Administration, RegistryReader} from "./support/RegistryReader.sol";
 import {Grant, Roles} from "./support/Roles.sol";
 import {TimelockController} from "@openzeppelin/contracts/governance/TimelockController.sol";
@@ -17,28 +17,39 @@ import {console} from "forge-std/console.sol";
 /// @notice One line a finding, and failure if there is any. Run it from the checkout that is deployed.
 ///
 /// Environment: what it was deployed with ({Plans-fromEnvironment}), REGISTRY, and where wanted QUORUMS ("1:2,2:3": lane 1
-/// needs 2 confirmers, lane 2 needs 3; the others are closed), FROM_BLOCK (what the deployment returned; else 0) and
-/// DEPLOYER (an account that should hold nothing).
+/// needs 2 confirmers, lane 2 needs 3; the others are closed), FROM_BLOCK and BIRTH (what the deployment returned; else 0,
+/// and a birth with the present plan and this checkout), IMPLEMENTATIONS (comma separated: those that the registry ran
+/// between its birth and this checkout) and DEPLOYER (an account that should hold nothing).
+///
+/// Roles cannot be enumerated. The events tell them all only of a registry that was created as it should be and never
+/// ran code that gives roles silently; so both is looked at, and BIRTH and IMPLEMENTATIONS name code that is trusted.
 contract Check is Script {
     using FindingsLib for Findings;
     using Inspection for Findings;
     using Plans for Plan;
     using Roles for Grant[];
 
+    /// @param birth What the registry was created with.
+    /// @param implementations What it may have run besides that of its birth and that of this checkout.
     /// @param quorums By lane; lane 0 needs one confirmer.
     /// @param deployer Zero: not asked.
     struct Deployment {
         Plan plan;
         address registry;
+        Birth birth;
+        address[] implementations;
         uint8[32] quorums;
         uint256 fromBlock;
         address deployer;
     }
 
     function run() external {
+        Plan memory plan = Plans.fromEnvironment();
         Deployment memory deployment = Deployment({
-            plan: Plans.fromEnvironment(),
+            plan: plan,
             registry: vm.envAddress("REGISTRY"),
+            birth: abi.decode(vm.envOr("BIRTH", abi.encode(plan.birth())), (Birth)),
+            implementations: vm.envOr("IMPLEMENTATIONS", ",", new address[](0)),
             quorums: parseQuorums(vm.envOr("QUORUMS", string(""))),
             fromBlock: vm.envOr("FROM_BLOCK", uint256(0)),
             deployer: vm.envOr("DEPLOYER", address(0))
@@ -58,7 +69,9 @@ contract Check is Script {
         RegistryReader reader = new RegistryReader();
         findings.identity(reader, JobRegistry(registry));
 
-        (Grant[] memory grants, bool whole) = History.ofRegistry(node, registry, deployment.fromBlock);
+        _checkBirth(findings, deployment);
+        _checkImplementations(findings, node, deployment);
+        (Grant[] memory grants, bool whole) = History.grants(node, registry, deployment.fromBlock);
         _checkWhole(findings, "registry", whole, deployment.fromBlock);
         Administration memory expected = _expected(deployment);
         grants = grants.union(expected.holdings).with(Roles.UPGRADER, deployment.plan.upgrader());
@@ -84,6 +97,39 @@ contract Check is Script {
             require(quorums[lane] == 0, string.concat(wrong, ": this lane is named twice"));
             // forge-lint: disable-next-line(unsafe-typecast)
             quorums[lane] = uint8(quorum);
+        }
+    }
+
+    /// @dev An address that follows from the creation code leaves no doubt of what was done in the creation.
+    function _checkBirth(Findings memory findings, Deployment memory deployment) private pure {
+        address born = Plans.registry(deployment.birth);
+        if (born == deployment.registry) return;
+        findings.add(
+            string.concat(
+                "registry: BIRTH, else the plan with this checkout, leads to ",
+                vm.toString(born),
+                ", so this one can have been created with roles that no event tells"
+            )
+        );
+    }
+
+    /// @dev An implementation can write whatever it likes, be replaced, and leave no other trace.
+    function _checkImplementations(Findings memory findings, Vm node, Deployment memory deployment) private {
+        address[] memory ran = History.implementations(node, deployment.registry, deployment.fromBlock);
+        for (uint256 i = 0; i < ran.length; ++i) {
+            bool known = ran[i] == deployment.birth.implementation || ran[i] == Plans.implementation();
+            for (uint256 j = 0; j < deployment.implementations.length; ++j) {
+                known = known || ran[i] == deployment.implementations[j];
+            }
+            if (known) continue;
+            findings.add(
+                string.concat(
+                    "registry: ran implementation ",
+                    vm.toString(ran[i]),
+                    ", which is neither that of BIRTH nor this checkout's nor one of IMPLEMENTATIONS, so it can have",
+                    " given roles that no event tells"
+                )
+            );
         }
     }
 
@@ -141,8 +187,7 @@ contract Check is Script {
             string.concat(vm.toString(timelock.getMinDelay()), " s"),
             string.concat(vm.toString(deployment.plan.timelockDelay), " s")
         );
-        (Grant[] memory grants, bool whole) =
-            History.ofTimelock(node, address(timelock), deployment.fromBlock);
+        (Grant[] memory grants, bool whole) = History.grants(node, address(timelock), deployment.fromBlock);
         _checkWhole(findings, subject, whole, deployment.fromBlock);
 
         Grant[] memory expected;
@@ -228,6 +273,10 @@ contract Check is Script {
         console.log("registry %s on chain %s is in order", deployment.registry, block.chainid);
         console.log("version: %s", JobRegistry(deployment.registry).version());
         console.log("implementation: %s", Inspection.implementationOf(deployment.registry));
+        console.log("created with implementation: %s", deployment.birth.implementation);
+        for (uint256 i = 0; i < deployment.implementations.length; ++i) {
+            console.log("trusted implementation: %s", deployment.implementations[i]);
+        }
         console.log("default admin: %s, delay %s s", plan.admin, plan.adminDelay);
         console.log(
             "upgrades: %s, announced %s s before",

@@ -23,19 +23,28 @@ contract Deploy is Script {
     /// @return implementation What the proxy was created with.
     /// @return fromBlock No event of the registry or of its timelock is older than this block.
     /// @return upgrader The timelock, or without one the admin.
+    /// @return birth What the registry's address follows from, for {Check}: an encoded {Birth}.
     function run()
         external
-        returns (address registry, address implementation, uint256 fromBlock, address upgrader)
+        returns (
+            address registry,
+            address implementation,
+            uint256 fromBlock,
+            address upgrader,
+            bytes memory birth
+        )
     {
         Plan memory plan = Plans.fromEnvironment();
         fromBlock = _fromBlock(plan);
         (registry, implementation, upgrader) = deploy(plan);
+        birth = abi.encode(plan.birth());
 
         console.log("chain: %s", block.chainid);
         console.log("registry: %s", registry);
         console.log("implementation: %s", implementation);
         console.log("from block: %s", fromBlock);
         console.log("upgrader: %s", upgrader);
+        console.log("birth: %s", vm.toString(birth));
         if (plan.admin.code.length == 0) {
             console.log("warning: ADMIN has no code on this chain, so it is a key and no Safe");
         }

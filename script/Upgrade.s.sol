@@ -77,7 +77,7 @@ contract Upgrade is Script {
     {
         implementation = _deploy(request.registry);
         (Grant[] memory grants, bool whole) =
-            History.ofRegistry(node, address(request.registry), request.fromBlock);
+            History.grants(node, address(request.registry), request.fromBlock);
         require(whole, "the registry was not created since FROM_BLOCK, which should be lower");
 
         for (uint256 i = 0; i < request.roots.length; ++i) {

@@ -25,6 +25,12 @@ struct Plan {
     uint256 timelockDelay;
 }
 
+/// @notice What a registry's address follows from: the plan and the implementation that it was created with.
+struct Birth {
+    Plan plan;
+    address implementation;
+}
+
 /// @title From a plan to what is deployed
 /// @notice Addresses follow from bytecode and plan alone (CREATE2).
 library Plans {
@@ -76,9 +82,19 @@ library Plans {
         return VM.computeCreate2Address(SALT, keccak256(type(JobRegistry).creationCode));
     }
 
+    /// @notice How the plan's registry is created by this checkout.
+    function birth(Plan memory plan) internal pure returns (Birth memory) {
+        return Birth({plan: plan, implementation: implementation()});
+    }
+
     /// @notice Where the plan's registry lies, or will lie: the proxy.
     function registry(Plan memory plan) internal pure returns (address) {
-        bytes memory arguments = abi.encode(implementation(), initialization(plan));
+        return registry(birth(plan));
+    }
+
+    /// @notice Where a registry with this birth lies, and no other: its address follows from every step of its creation.
+    function registry(Birth memory birth_) internal pure returns (address) {
+        bytes memory arguments = abi.encode(birth_.implementation, initialization(birth_.plan));
         return VM.computeCreate2Address(
             SALT, keccak256(abi.encodePacked(type(ERC1967Proxy).creationCode, arguments))
         );

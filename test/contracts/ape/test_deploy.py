@@ -14,12 +14,15 @@ import httpx2
 import pytest
 from ape import accounts, chain, networks
 from ape.contracts import ContractContainer, ContractInstance
+from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 from ethpm_types import ContractType
 
 ROOT = Path(__file__).resolve().parents[3]
 TIMELOCK_DELAY = 7_200
 EARLIER_VERSION = "0.0.1"
+DETERMINISTIC_DEPLOYER = "0x4e59b44847b379578588920cA78FbF26c0B4956C"
+SALT = keccak(text="jobseal.JobRegistry")
 
 Environment = dict[str, str]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -126,8 +129,8 @@ def earlier(
     registry_type: ContractContainer,
     proxy_type: ContractContainer,
     admin: Any,
-) -> ContractInstance:
-    """A registry by that plan with an implementation that is not this checkout's: its version differs."""
+) -> tuple[ContractInstance, str]:
+    """A registry by that plan with an implementation that is not this checkout's, and its birth: the version differs."""
     deployed = deploy(timelock_plan)
     version = registry_type.at(deployed["implementation"]).version().encode().hex()
     built = registry_type.contract_type
@@ -145,10 +148,17 @@ def earlier(
             deployed["upgrader"],
             timelock_plan["ADMIN"],
             timelock_plan["PAUSER"],
-            timelock_plan["CONFIRMERS"].split(","),
+            sorted(timelock_plan["CONFIRMERS"].split(","), key=str.lower),
         )
     )
-    return registry_type.at(admin.deploy(proxy_type, implementation.address, set_up).address)
+    created = proxy_type.constructor.encode_input(implementation.address, set_up)
+    creation = proxy_type.contract_type.get_deployment_bytecode() + created
+    admin.transfer(DETERMINISTIC_DEPLOYER, 0, data=SALT + creation)
+    address = keccak(b"\xff" + bytes.fromhex(DETERMINISTIC_DEPLOYER[2:]) + SALT + keccak(creation))[12:]
+    birth = deployed["birth"].replace(
+        deployed["implementation"][2:].lower(), implementation.address[2:].lower()
+    )
+    return registry_type.at(to_checksum_address(address)), birth
 
 
 def checksum(batch: dict[str, Any]) -> str:
@@ -243,14 +253,19 @@ def test_check_asks_for_what_the_node_answers(
 
 
 def test_upgrade_prepares_what_the_admin_sends(
-    run: Run, earlier: ContractInstance, timelock_plan: Environment, admin: Any, confirmer: Any
+    run: Run,
+    earlier: tuple[ContractInstance, str],
+    timelock_plan: Environment,
+    admin: Any,
+    confirmer: Any,
 ) -> None:
-    receipt = earlier.confirmBatch([(3, 1, keccak(text="word"))], sender=confirmer)
-    (confirmed,) = receipt.decode_logs(earlier.BatchConfirmed)
+    registry, birth = earlier
+    receipt = registry.confirmBatch([(3, 1, keccak(text="word"))], sender=confirmer)
+    (confirmed,) = receipt.decode_logs(registry.BatchConfirmed)
     out = ROOT / ".build" / "test" / "upgrade-ape"
     environment = {
         **timelock_plan,
-        "REGISTRY": earlier.address,
+        "REGISTRY": registry.address,
         "ROOTS": f"0x{confirmed.root.hex()}",
         "WORDS": "2,3",
         "OUT": str(out.relative_to(ROOT)),
@@ -265,14 +280,16 @@ def test_upgrade_prepares_what_the_admin_sends(
     send(admin, schedule)
     with ape.reverts():
         send(admin, execute)
-    assert earlier.version() == EARLIER_VERSION
+    assert registry.version() == EARLIER_VERSION
     chain.mine(deltatime=TIMELOCK_DELAY)
     send(admin, execute)
-    assert earlier.version() != EARLIER_VERSION
-    assert earlier.isConfirmed(3 << 8)
+    assert registry.version() != EARLIER_VERSION
+    assert registry.isConfirmed(3 << 8)
 
-    completed = run("Check", environment)
+    completed = run("Check", {**environment, "BIRTH": birth})
     assert completed.returncode == 0, completed.stderr
+    completed = run("Check", environment)
+    assert "registry: BIRTH, else the plan with this checkout, leads to " in completed.stderr
     completed = run("Upgrade", environment)
     assert completed.returncode != 0
     assert "the registry runs the implementation of this checkout already" in completed.stderr

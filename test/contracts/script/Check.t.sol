@@ -2,20 +2,23 @@
 pragma solidity 0.8.30;
 
 import {
+    ChangedBirth,
     EarlierRegistry,
     MaskedRegistry,
     OpenRegistry,
     OtherProxy,
     RoleAdminRegistry,
+    SilentRegistry,
     WrongAnswers
 } from "./support/OtherRegistries.sol";
 import {ScriptTest} from "./support/ScriptTest.sol";
 import {PausableUpgradeable} from "@openzeppelin/contracts-upgradeable/utils/PausableUpgradeable.sol";
 import {TimelockController} from "@openzeppelin/contracts/governance/TimelockController.sol";
+import {ERC1967Proxy} from "@openzeppelin/contracts/proxy/ERC1967/ERC1967Proxy.sol";
 import {JobRegistry} from "contracts/JobRegistry.sol";
 import {Check} from "script/Check.s.sol";
 import {Inspection} from "script/support/Inspection.sol";
-import {Plan, Plans} from "script/support/Plan.sol";
+import {Birth, Plan, Plans} from "script/support/Plan.sol";
 
 contract CheckTest is ScriptTest {
     bytes32 private constant PROPOSER_ROLE = keccak256("PROPOSER_ROLE");
@@ -94,6 +97,73 @@ contract CheckTest is ScriptTest {
         assertFindings();
     }
 
+    function test_FindsNothing_OfAnImplementationOfTheBirth() public {
+        address earlier = address(new EarlierRegistry());
+        Birth memory birth = Birth({plan: plan(), implementation: earlier});
+        vm.startBroadcast();
+        address proxy = address(new ERC1967Proxy{salt: Plans.SALT}(earlier, Plans.initialization(plan())));
+        vm.stopBroadcast();
+        examine(JobRegistry(proxy), plan());
+        checked.birth = birth;
+        upgrade(Plans.implementation());
+        delete checked.implementations;
+        assertFindings();
+    }
+
+    function test_FindsNothing_OfImplementationsThatAreNamed() public {
+        upgrade(address(new EarlierRegistry()));
+        upgrade(Plans.implementation());
+        assertFindings();
+    }
+
+    function test_Finds_ACreationWithHiddenHolders() public {
+        ChangedBirth changed =
+            new ChangedBirth(Plans.implementation(), Plans.initialization(plan()), UPGRADER_ROLE, ANYONE);
+        examine(JobRegistry(address(changed)), plan());
+        assertTrue(registry.hasRole(UPGRADER_ROLE, ANYONE));
+        expectAnotherBirth(plan());
+        assertFindings();
+    }
+
+    function test_Finds_AnotherBirth() public {
+        checked.birth.plan.pauser = ANYONE;
+        expectAnotherBirth(checked.birth.plan);
+        assertFindings();
+    }
+
+    function test_Finds_AnImplementationThatNobodyNames() public {
+        SilentRegistry silent = new SilentRegistry();
+        upgrade(address(silent));
+        SilentRegistry(address(registry)).write(UPGRADER_ROLE, ANYONE);
+        upgrade(Plans.implementation());
+        delete checked.implementations;
+        assertTrue(registry.hasRole(UPGRADER_ROLE, ANYONE));
+        expect(
+            string.concat(
+                "registry: ran implementation ",
+                vm.toString(address(silent)),
+                ", which is neither that of BIRTH nor this checkout's nor one of IMPLEMENTATIONS, so it can have",
+                " given roles that no event tells"
+            )
+        );
+        assertFindings();
+    }
+
+    /// @dev An implementation that lies about the past as well: it makes the registry look as if it had just been born.
+    function test_Finds_AnImplementationFromBeforeTheHistory() public {
+        SilentRegistry silent = new SilentRegistry();
+        upgrade(address(silent));
+        SilentRegistry(address(registry)).write(UPGRADER_ROLE, ANYONE);
+        node.listen();
+        vm.roll(BIRTH + 1);
+        SilentRegistry(address(registry)).pretendBirth(CONFIRMER);
+        upgrade(Plans.implementation());
+        delete checked.implementations;
+        checked.fromBlock = BIRTH + 1;
+        expectNotWhole("registry");
+        assertFindings();
+    }
+
     function test_Finds_NoCode() public {
         checked.registry = ANYONE;
         expect(string.concat("registry ", vm.toString(ANYONE), ": there is no code"));
@@ -105,6 +175,7 @@ contract CheckTest is ScriptTest {
         address other = address(new OtherProxy(Plans.implementation(), initialization));
         examine(JobRegistry(other), plan());
         expect("registry: its code is not the proxy that this checkout builds");
+        expectAnotherBirth(plan());
         assertFindings();
     }
 
@@ -160,6 +231,7 @@ contract CheckTest is ScriptTest {
         expectCode(address(0));
         expect("implementation 0x0000000000000000000000000000000000000000: its initialisers are not disabled");
         expect("registry: it does not tell its version, interfaces and EIP-712 domain");
+        expectAnotherBirth(plan());
         expectNotWhole("registry");
         expect("registry: it does not tell who administers it");
         assertFindings();
@@ -391,6 +463,7 @@ contract CheckTest is ScriptTest {
         registry = deployed;
         checked.plan = planned;
         checked.registry = address(deployed);
+        checked.birth = Plans.birth(planned);
         checked.quorums = script.parseQuorums("");
         checked.fromBlock = BIRTH;
     }
@@ -401,7 +474,9 @@ contract CheckTest is ScriptTest {
         examine(deployed, timelockPlan());
     }
 
+    /// @dev To an implementation that is named.
     function upgrade(address implementation) private {
+        checked.implementations.push(implementation);
         vm.prank(ADMIN);
         registry.upgradeToAndCall(implementation, "");
     }
@@ -444,6 +519,16 @@ contract CheckTest is ScriptTest {
                 ": was not created since block ",
                 vm.toString(checked.fromBlock),
                 ", so roles may be missing here; FROM_BLOCK should be lower"
+            )
+        );
+    }
+
+    function expectAnotherBirth(Plan memory planned) private {
+        expect(
+            string.concat(
+                "registry: BIRTH, else the plan with this checkout, leads to ",
+                vm.toString(Plans.registry(planned)),
+                ", so this one can have been created with roles that no event tells"
             )
         );
     }

@@ -239,7 +239,7 @@ contract DeployTest is ScriptTest {
 
     /// @dev Every role that `emitter` has given, all of which still hold.
     function grantsOf(address emitter) private returns (Grant[] memory grants) {
-        (grants,) = History.ofRegistry(nodeVm(), emitter, BIRTH);
+        (grants,) = History.grants(nodeVm(), emitter, BIRTH);
         assertEq(Roles.held(IAccessControl(emitter), grants).length, grants.length);
     }
 

@@ -5,6 +5,7 @@ import {ScriptTest} from "./support/ScriptTest.sol";
 import {TimelockController} from "@openzeppelin/contracts/governance/TimelockController.sol";
 import {JobRegistry} from "contracts/JobRegistry.sol";
 import {History} from "script/support/History.sol";
+import {Plans} from "script/support/Plan.sol";
 import {Grant, Roles} from "script/support/Roles.sol";
 
 contract HistoryTest is ScriptTest {
@@ -28,7 +29,7 @@ contract HistoryTest is ScriptTest {
     }
 
     function test_FindsEveryGrantOnce() public {
-        (Grant[] memory grants, bool whole) = History.ofRegistry(nodeVm(), address(registry), 0);
+        (Grant[] memory grants, bool whole) = History.grants(nodeVm(), address(registry), 0);
         assertTrue(whole);
         assertEq(grants.length, 8);
         assertTrue(grants.contain(0, ADMIN));
@@ -42,36 +43,66 @@ contract HistoryTest is ScriptTest {
     }
 
     function test_FindsNothingOfOthers() public {
-        (Grant[] memory grants, bool whole) = History.ofTimelock(nodeVm(), address(timelock), 0);
+        (Grant[] memory grants, bool whole) = History.grants(nodeVm(), address(timelock), 0);
         assertTrue(whole);
         assertEq(grants.length, 4);
-        (grants, whole) = History.ofRegistry(nodeVm(), ANYONE, 0);
+        (grants, whole) = History.grants(nodeVm(), ANYONE, 0);
         assertFalse(whole);
         assertEq(grants.length, 0);
     }
 
     /// @dev However narrow the ranges are that a node answers, down to single blocks.
     function testFuzz_AsksForWhatTheNodeAnswers(uint256 blocks) public {
-        (Grant[] memory all,) = History.ofRegistry(nodeVm(), address(registry), 0);
+        (Grant[] memory all,) = History.grants(nodeVm(), address(registry), 0);
         node.limit(bound(blocks, 1, BIRTH + 100));
-        (Grant[] memory grants, bool whole) = History.ofRegistry(nodeVm(), address(registry), BIRTH);
+        (Grant[] memory grants, bool whole) = History.grants(nodeVm(), address(registry), BIRTH);
         assertTrue(whole);
         assertEq(keccak256(abi.encode(grants)), keccak256(abi.encode(all)));
     }
 
     function test_AsksOnceWhereTheNodeAnswersAtOnce() public {
-        History.ofRegistry(nodeVm(), address(registry), 0);
-        assertEq(node.answered(), 2); // the roles, and the creation beside the first
+        History.grants(nodeVm(), address(registry), 0);
+        assertEq(node.answered(), 1);
     }
 
     function test_IsNotWholeWithoutTheCreation() public {
-        (Grant[] memory grants, bool whole) = History.ofRegistry(nodeVm(), address(registry), BIRTH);
-        assertTrue(whole);
-        (grants, whole) = History.ofRegistry(nodeVm(), address(registry), BIRTH + 1);
+        assertReachesBack(BIRTH);
+        node.prune();
+        assertReachesBack(BIRTH);
+    }
+
+    /// @dev The events of a creation alone prove nothing: a timelock without delay can be given one later.
+    function test_IsNotWholeWhereItOnlyLooksCreated() public {
+        address[] memory operators = new address[](1);
+        operators[0] = ADMIN;
+        timelock = new TimelockController(0, operators, operators, address(this));
+        node.listen();
+        vm.roll(BIRTH + 26);
+        timelock.grantRole(keccak256("PROPOSER_ROLE"), ANYONE);
+        throughTimelock(timelock, address(timelock), abi.encodeCall(timelock.updateDelay, (TIMELOCK_DELAY)));
+        (Grant[] memory grants, bool whole) = History.grants(nodeVm(), address(timelock), BIRTH + 26);
+        assertEq(grants.length, 1);
         assertFalse(whole);
-        assertEq(grants.length, 3);
-        (, whole) = History.ofTimelock(nodeVm(), address(timelock), BIRTH + 1);
-        assertFalse(whole);
+    }
+
+    function test_FindsImplementationsAndOperationsOnce() public {
+        address[2] memory next = [address(new JobRegistry()), address(new JobRegistry())];
+        bytes32[] memory expected = new bytes32[](4);
+        for (uint256 i = 0; i < 4; ++i) {
+            bytes memory upgrade = abi.encodeCall(registry.upgradeToAndCall, (next[i % 2], ""));
+            expected[i] = timelock.hashOperation(address(registry), 0, upgrade, 0, bytes32(i));
+            vm.startPrank(ADMIN);
+            timelock.schedule(address(registry), 0, upgrade, 0, bytes32(i), TIMELOCK_DELAY);
+            skip(TIMELOCK_DELAY);
+            timelock.execute(address(registry), 0, upgrade, 0, bytes32(i));
+            vm.stopPrank();
+        }
+        address[] memory ran = History.implementations(nodeVm(), address(registry), BIRTH);
+        assertEq(ran.length, 3);
+        assertEq(ran[0], Plans.implementation());
+        assertEq(ran[1], next[0]);
+        assertEq(ran[2], next[1]);
+        assertEq(History.operations(nodeVm(), address(timelock), BIRTH), expected);
     }
 
     function test_RevertWhen_TheNodeRefusesSingleBlocks() public {
@@ -109,8 +140,18 @@ contract HistoryTest is ScriptTest {
         node.listen();
     }
 
+    function assertReachesBack(uint256 born) private {
+        for (uint256 i = 0; i < 2; ++i) {
+            address emitter = i == 0 ? address(registry) : address(timelock);
+            (, bool whole) = History.grants(nodeVm(), emitter, born);
+            assertTrue(whole);
+            (, whole) = History.grants(nodeVm(), emitter, born + 1);
+            assertFalse(whole);
+        }
+    }
+
     /// @dev The library's function as a call, so that it can be expected to revert.
     function read(uint256 from) external {
-        History.ofRegistry(nodeVm(), address(registry), from);
+        History.grants(nodeVm(), address(registry), from);
     }
 }
