@@ -187,6 +187,7 @@ contract Check is Script {
             string.concat(vm.toString(timelock.getMinDelay()), " s"),
             string.concat(vm.toString(deployment.plan.timelockDelay), " s")
         );
+        _checkTimelockBirth(findings, deployment, address(timelock));
         (Grant[] memory grants, bool whole) = History.grants(node, address(timelock), deployment.fromBlock);
         _checkWhole(findings, subject, whole, deployment.fromBlock);
 
@@ -198,6 +199,21 @@ contract Check is Script {
         Grant[] memory actual = Roles.held(timelock, grants.union(expected));
         findings.holdings(string.concat(subject, " "), actual, expected);
         _checkDeployer(findings, subject, actual, deployment.deployer);
+    }
+
+    /// @dev As for the registry. With another admin or another delay, the plan leads to a timelock of its own.
+    function _checkTimelockBirth(Findings memory findings, Deployment memory deployment, address timelock)
+        private
+        pure
+    {
+        if (timelock == deployment.birth.plan.upgrader() || timelock == deployment.plan.upgrader()) return;
+        findings.add(
+            string.concat(
+                "timelock ",
+                vm.toString(timelock),
+                ": neither BIRTH nor the plan leads to it, so it can have been created with roles that no event tells"
+            )
+        );
     }
 
     function _checkDeployer(

@@ -379,6 +379,46 @@ contract CheckTest is ScriptTest {
         assertFindings();
     }
 
+    /// @dev It gave its delay to itself when everything was in place, so it looks as if it had just been created.
+    function test_Finds_ATimelockThatWasCreatedOtherwise() public {
+        vm.roll(BIRTH - 1);
+        address[] memory operators = new address[](1);
+        operators[0] = ANYONE;
+        TimelockController timelock = new TimelockController(0, operators, operators, address(this));
+        node.listen();
+        vm.roll(BIRTH);
+        bytes32[3] memory roles = [PROPOSER_ROLE, CANCELLER_ROLE, EXECUTOR_ROLE];
+        for (uint256 i = 0; i < roles.length; ++i) {
+            timelock.grantRole(roles[i], ADMIN);
+        }
+        timelock.renounceRole(0, address(this));
+        bytes memory delay = abi.encodeCall(timelock.updateDelay, (TIMELOCK_DELAY));
+        vm.startPrank(ANYONE);
+        timelock.schedule(address(timelock), 0, delay, 0, 0, 0);
+        timelock.execute(address(timelock), 0, delay, 0, 0);
+        vm.stopPrank();
+
+        useTimelock();
+        moveUpgrades(address(timelock));
+        string memory subject = string.concat("timelock ", vm.toString(address(timelock)));
+        expect(
+            string.concat(
+                subject,
+                ": neither BIRTH nor the plan leads to it, so it can have been created with roles that no event tells"
+            )
+        );
+        expectNotWhole(subject);
+        assertFindings();
+    }
+
+    function test_FindsNothing_OfTheTimelockOfALaterPlan() public {
+        useTimelock();
+        checked.plan.timelockDelay = 7 days;
+        (,, address later) = deployment.deploy(checked.plan);
+        moveUpgrades(later);
+        assertFindings();
+    }
+
     function test_Finds_AnUpgraderThatIsNoTimelock() public {
         checked.plan.timelockDelay = TIMELOCK_DELAY;
         expect("UPGRADER_ROLE: no timelock that this checkout builds holds it, and one should");
@@ -472,6 +512,19 @@ contract CheckTest is ScriptTest {
         JobRegistry deployed;
         (deployed, timelock) = deployWithTimelock();
         examine(deployed, timelockPlan());
+    }
+
+    /// @dev From the timelock of the birth to another.
+    function moveUpgrades(address upgrader) private {
+        TimelockController timelock = TimelockController(payable(Plans.upgrader(checked.birth.plan)));
+        throughTimelock(
+            timelock, address(registry), abi.encodeCall(registry.grantRole, (UPGRADER_ROLE, upgrader))
+        );
+        throughTimelock(
+            timelock,
+            address(registry),
+            abi.encodeCall(registry.renounceRole, (UPGRADER_ROLE, address(timelock)))
+        );
     }
 
     /// @dev To an implementation that is named.
