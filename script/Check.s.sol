@@ -19,7 +19,8 @@ import {console} from "forge-std/console.sol";
 /// Environment: what it was deployed with ({Plans-fromEnvironment}), REGISTRY, and where wanted QUORUMS ("1:2,2:3": lane 1
 /// needs 2 confirmers, lane 2 needs 3; the others are closed), FROM_BLOCK and BIRTH (what the deployment returned; else 0,
 /// and a birth with the present plan and this checkout), IMPLEMENTATIONS (comma separated: those that the registry ran
-/// between its birth and this checkout) and DEPLOYER (an account that should hold nothing).
+/// between its birth and this checkout), ANNOUNCED (comma separated: ids of the timelock's operations that are known) and
+/// DEPLOYER (an account that should hold nothing).
 ///
 /// Roles cannot be enumerated. The events tell them all only of a registry that was created as it should be and never
 /// ran code that gives roles silently; so both is looked at, and BIRTH and IMPLEMENTATIONS name code that is trusted.
@@ -32,6 +33,7 @@ contract Check is Script {
     /// @param birth What the registry was created with.
     /// @param implementations What it may have run besides that of its birth and that of this checkout.
     /// @param quorums By lane; lane 0 needs one confirmer.
+    /// @param announced Operations that may be pending in the timelock.
     /// @param deployer Zero: not asked.
     struct Deployment {
         Plan plan;
@@ -40,6 +42,7 @@ contract Check is Script {
         address[] implementations;
         uint8[32] quorums;
         uint256 fromBlock;
+        bytes32[] announced;
         address deployer;
     }
 
@@ -52,6 +55,7 @@ contract Check is Script {
             implementations: vm.envOr("IMPLEMENTATIONS", ",", new address[](0)),
             quorums: parseQuorums(vm.envOr("QUORUMS", string(""))),
             fromBlock: vm.envOr("FROM_BLOCK", uint256(0)),
+            announced: vm.envOr("ANNOUNCED", ",", new bytes32[](0)),
             deployer: vm.envOr("DEPLOYER", address(0))
         });
         check(vm, deployment).refuse("the deployment is not in order");
@@ -198,7 +202,36 @@ contract Check is Script {
         expected = expected.with(Roles.EXECUTOR, deployment.plan.admin);
         Grant[] memory actual = Roles.held(timelock, grants.union(expected));
         findings.holdings(string.concat(subject, " "), actual, expected);
+        _checkAnnounced(findings, node, deployment, timelock, subject);
         _checkDeployer(findings, subject, actual, deployment.deployer);
+    }
+
+    /// @dev Whatever waits in the timelock will happen: an upgrade, another upgrader, a shorter delay.
+    function _checkAnnounced(
+        Findings memory findings,
+        Vm node,
+        Deployment memory deployment,
+        TimelockController timelock,
+        string memory subject
+    ) private {
+        bytes32[] memory ids = History.operations(node, address(timelock), deployment.fromBlock);
+        for (uint256 i = 0; i < ids.length; ++i) {
+            bool known = !timelock.isOperationPending(ids[i]);
+            for (uint256 j = 0; j < deployment.announced.length; ++j) {
+                known = known || ids[i] == deployment.announced[j];
+            }
+            if (known) continue;
+            findings.add(
+                string.concat(
+                    subject,
+                    ": operation ",
+                    vm.toString(ids[i]),
+                    " may be executed from ",
+                    vm.toString(timelock.getTimestamp(ids[i])),
+                    " on, and ANNOUNCED does not name it"
+                )
+            );
+        }
     }
 
     /// @dev As for the registry. With another admin or another delay, the plan leads to a timelock of its own.
@@ -299,6 +332,9 @@ contract Check is Script {
             plan.timelockDelay == 0 ? "by the default admin" : "by its timelock",
             plan.timelockDelay
         );
+        for (uint256 i = 0; i < deployment.announced.length; ++i) {
+            console.log("announced, if it is pending: %s", vm.toString(deployment.announced[i]));
+        }
         console.log("confirmers: %s", plan.confirmers.length);
         for (uint256 lane = 0; lane < deployment.quorums.length; ++lane) {
             if (deployment.quorums[lane] != 0) {

@@ -471,6 +471,40 @@ contract CheckTest is ScriptTest {
         assertFindings();
     }
 
+    function test_Finds_WhatIsAnnounced() public {
+        TimelockController timelock = useTimelock();
+        bytes32[2] memory ids;
+        for (uint256 i = 0; i < 2; ++i) {
+            ids[i] = announce(timelock, bytes32(i + 1));
+            skip(1 hours);
+        }
+        skip(TIMELOCK_DELAY); // what is due is still to come
+        for (uint256 i = 0; i < 2; ++i) {
+            expect(
+                string.concat(
+                    "timelock ",
+                    vm.toString(address(timelock)),
+                    ": operation ",
+                    vm.toString(ids[i]),
+                    " may be executed from ",
+                    vm.toString(timelock.getTimestamp(ids[i])),
+                    " on, and ANNOUNCED does not name it"
+                )
+            );
+        }
+        assertFindings();
+    }
+
+    function test_FindsNothing_OfOperationsThatAreNamedOrOver() public {
+        TimelockController timelock = useTimelock();
+        throughTimelock(timelock, address(timelock), abi.encodeCall(timelock.updateDelay, (TIMELOCK_DELAY)));
+        bytes32 cancelled = announce(timelock, bytes32(uint256(1)));
+        vm.prank(ADMIN);
+        timelock.cancel(cancelled);
+        checked.announced.push(announce(timelock, bytes32(uint256(2))));
+        assertFindings();
+    }
+
     function test_ParseQuorums() public view {
         uint8[32] memory quorums = script.parseQuorums("");
         assertEq(quorums[0], 1);
@@ -538,6 +572,14 @@ contract CheckTest is ScriptTest {
     function mask(bytes4 masked) private returns (address masked_) {
         masked_ = address(new MaskedRegistry(Plans.implementation(), address(new WrongAnswers()), masked));
         upgrade(masked_);
+    }
+
+    /// @dev An upgrade.
+    function announce(TimelockController timelock, bytes32 salt) private returns (bytes32) {
+        bytes memory data = abi.encodeCall(registry.upgradeToAndCall, (address(this), ""));
+        vm.prank(ADMIN);
+        timelock.schedule(address(registry), 0, data, 0, salt, TIMELOCK_DELAY);
+        return timelock.hashOperation(address(registry), 0, data, 0, salt);
     }
 
     function setQuorum(uint8 lane, uint8 k) private {
