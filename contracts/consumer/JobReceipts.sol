@@ -6,13 +6,10 @@ import {IJobRegistry, JobConfirmation, Proof} from "../interfaces/IJobRegistry.s
 /// @notice What a consumer expects of a job. It comes from the consumer's own state, written before anybody showed a
 /// receipt: filled from the receipt, it would expect whatever is shown.
 /// @param ticket The job's identity on chain.
-/// @param lane The lane that the consumer insists on, for what is at stake: a constant of the consumer, never read off
-/// the ticket. In lane 0 a single confirmer is enough to confirm anything.
 /// @param inputHash SHA-256 of the job's kind and input in canonical JSON (RFC 8785): the work that was ordered. Never
 /// zero.
 struct Expected {
     uint64 ticket;
-    uint8 lane;
     bytes32 inputHash;
 }
 
@@ -20,8 +17,8 @@ struct Expected {
 /// @notice To be used as `using JobReceipts for IJobRegistry`, on a registry that the consumer has fixed, as a constant
 /// or at construction; a registry that comes with the receipt says yes to everything.
 ///
-/// Nothing can be left out: the input and the lane are expected together with the ticket, and an order that was never
-/// written, or was deleted, is all zero and met by no job. `jobId` cannot be expected at all, because a dishonest
+/// Nothing can be left out: the lane is an argument of every check, the input is expected together with the ticket, and an
+/// order that was never written, or was deleted, is all zero and met by no job. `jobId` cannot be expected at all, because a dishonest
 /// confirmer can repeat it under any ticket.
 ///
 /// There is no form that returns a boolean, which could be dropped, and nothing is remembered, since a job may be
@@ -47,17 +44,20 @@ library JobReceipts {
     /// the first that applies; without data where no contract stands at `registry`. It sees the head of the chain: what
     /// a consumer does upon it falls with a reorganisation together with the confirmation.
     /// @param registry The consumer's own registry, never one that comes with the receipt.
+    /// @param lane The lane that the consumer insists on, for what is at stake: a constant of the consumer, never read off
+    /// the ticket. In lane 0 a single confirmer is enough to confirm anything.
     /// @param expected What the consumer has ordered.
     /// @param job The six fields of the job, as the receipt shows them.
     /// @param proof The receipt's proof.
     /// @return outputHash SHA-256 of the output's bytes.
     function confirmedOutput(
         IJobRegistry registry,
+        uint8 lane,
         Expected memory expected,
         JobConfirmation calldata job,
         Proof calldata proof
     ) internal view returns (bytes32 outputHash) {
-        checkExpected(expected);
+        checkExpected(lane, expected);
         if (job.ticket != expected.ticket) revert TicketMismatch(expected.ticket, job.ticket);
         if (job.inputHash != expected.inputHash) revert InputMismatch(expected.inputHash, job.inputHash);
         if (!registry.verify(job, proof)) revert JobNotConfirmed(job.ticket);
@@ -66,10 +66,10 @@ library JobReceipts {
 
     /// @notice Refuses what no receipt can ever meet; for the door, where a consumer takes an order.
     /// @dev Reverts with `InputHashMissing` or `LaneMismatch`, as `confirmedOutput` would.
-    function checkExpected(Expected memory expected) internal pure {
+    function checkExpected(uint8 lane, Expected memory expected) internal pure {
         if (expected.inputHash == 0) revert InputHashMissing(expected.ticket);
-        uint8 lane = laneOf(expected.ticket);
-        if (lane != expected.lane) revert LaneMismatch(expected.ticket, lane, expected.lane);
+        uint8 actual = laneOf(expected.ticket);
+        if (actual != lane) revert LaneMismatch(expected.ticket, actual, lane);
     }
 
     /// @notice The lane of a ticket: its upper 8 bits.

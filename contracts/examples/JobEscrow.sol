@@ -108,7 +108,7 @@ contract JobEscrow {
         if (payee == address(0)) revert PayeeMissing();
         if (msg.value == 0) revert AmountMissing();
         if (_isPast(deadline)) revert DeadlinePassed(deadline, block.timestamp);
-        JobReceipts.checkExpected(Expected({ticket: ticket, lane: LANE, inputHash: inputHash}));
+        JobReceipts.checkExpected(LANE, Expected({ticket: ticket, inputHash: inputHash}));
 
         id = ++count;
         deposits[id] = Deposit(msg.sender, deadline, payee, ticket, inputHash, msg.value);
@@ -120,8 +120,8 @@ contract JobEscrow {
     function claim(uint256 id, JobConfirmation calldata job, Proof calldata proof) external {
         Deposit memory held = _take(id);
         if (_isPast(held.deadline)) revert DeadlinePassed(held.deadline, block.timestamp);
-        Expected memory expected = Expected({ticket: held.ticket, lane: LANE, inputHash: held.inputHash});
-        bytes32 outputHash = REGISTRY.confirmedOutput(expected, job, proof);
+        Expected memory expected = Expected({ticket: held.ticket, inputHash: held.inputHash});
+        bytes32 outputHash = REGISTRY.confirmedOutput(LANE, expected, job, proof);
         emit Paid(id, held.payee, held.amount, outputHash);
         _send(id, held.payee, held.amount);
     }

@@ -21,8 +21,8 @@ contract SettleOnce {
     /// @dev Reverts with the errors of `JobReceipts.checkExpected`.
     constructor(IJobRegistry registry, uint64 ticket, bytes32 inputHash) {
         REGISTRY = registry;
-        order = Expected({ticket: ticket, lane: LANE, inputHash: inputHash});
-        JobReceipts.checkExpected(order);
+        order = Expected({ticket: ticket, inputHash: inputHash});
+        JobReceipts.checkExpected(LANE, order);
     }
 
     /// @notice Settles the order against the job's receipt. Anyone may call, once.
@@ -30,7 +30,7 @@ contract SettleOnce {
     function settle(JobConfirmation calldata job, Proof calldata proof) external {
         Expected memory expected = order;
         delete order; // what is not ordered is met by no job
-        bytes32 outputHash = REGISTRY.confirmedOutput(expected, job, proof);
+        bytes32 outputHash = REGISTRY.confirmedOutput(LANE, expected, job, proof);
         emit Settled(job.ticket, outputHash); // or pay, mint, release: in this transaction
     }
 }

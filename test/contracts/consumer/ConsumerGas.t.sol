@@ -31,7 +31,7 @@ contract Taker {
         returns (uint256 gas)
     {
         gas = gasleft();
-        bytes32 outputHash = REGISTRY.confirmedOutput(expected, job, proof);
+        bytes32 outputHash = REGISTRY.confirmedOutput(0, expected, job, proof);
         gas -= gasleft();
         emit Taken(outputHash);
     }
@@ -51,7 +51,7 @@ contract ConsumerGasTest is ConsumerTest {
     function setUp() public override {
         super.setUp();
         job = jobOf(ticketAt(INDEX, POSITION));
-        order = Expected({ticket: job.ticket, lane: 0, inputHash: job.inputHash});
+        order = Expected({ticket: job.ticket, inputHash: job.inputHash});
         Word[] memory batch = opaqueWords(INDEX, 16, DENSE);
         batch[0] = wordOf(INDEX, DENSE);
         confirm(batch);
