@@ -15,7 +15,7 @@ import {console} from "forge-std/console.sol";
 /// finds the same registry. Another plan, or another implementation, makes another registry: to change the
 /// implementation of one that exists, upgrade it. Whoever deploys gets no role.
 ///
-/// Environment: that of {Plans-fromEnvironment}.
+/// Environment: that of {Plans-fromEnvironment}, and ADMIN_IS_KEY=1 where ADMIN is meant to have no code.
 contract Deploy is Script {
     using Plans for Plan;
 
@@ -35,6 +35,7 @@ contract Deploy is Script {
         )
     {
         Plan memory plan = Plans.fromEnvironment();
+        checkAdmin(plan, vm.envOr("ADMIN_IS_KEY", uint256(0)) == 1);
         fromBlock = _fromBlock(plan);
         (registry, implementation, upgrader) = deploy(plan);
         birth = abi.encode(plan.birth());
@@ -45,9 +46,14 @@ contract Deploy is Script {
         console.log("from block: %s", fromBlock);
         console.log("upgrader: %s", upgrader);
         console.log("birth: %s", vm.toString(birth));
-        if (plan.admin.code.length == 0) {
-            console.log("warning: ADMIN has no code on this chain, so it is a key and no Safe");
-        }
+    }
+
+    /// @notice Refuses an admin without code: a Safe of another chain, which nobody may ever control on this one.
+    function checkAdmin(Plan memory plan, bool isKey) public view {
+        require(
+            isKey || plan.admin.code.length != 0,
+            "ADMIN has no code on this chain, so it is no Safe; where a key is meant, set ADMIN_IS_KEY=1"
+        );
     }
 
     function deploy(Plan memory plan)

@@ -47,6 +47,7 @@ def deploy_registry(rpc_url: str, confirmers: Sequence[str], broadcast_folder: P
         env={
             **os.environ,
             "ADMIN": ADMIN,
+            "ADMIN_IS_KEY": "1",
             "ADMIN_DELAY": str(_ADMIN_DELAY_S),
             "CONFIRMERS": ",".join(confirmers),
             "PAUSER": ADMIN,

@@ -34,6 +34,7 @@ def plan(admin: Any, confirmer: Any, pauser: Any) -> Environment:
     """A deployment without a timelock."""
     return {
         "ADMIN": admin.address,
+        "ADMIN_IS_KEY": "1",
         "ADMIN_DELAY": "3600",
         "CONFIRMERS": f"{confirmer.address},{admin.address}",
         "PAUSER": pauser.address,
@@ -198,6 +199,14 @@ def test_deploys_once_and_finds_it_again(
 
     (created,) = registry.Upgraded.query("*", start_block=0).itertuples()
     assert int(first["fromBlock"]) <= int(second["fromBlock"]) == created.block_number
+
+
+def test_deploys_for_no_admin_that_is_nothing_on_this_chain(run: Run, plan: Environment) -> None:
+    head = chain.blocks.height
+    completed = run("Deploy", {**plan, "ADMIN_IS_KEY": ""}, "--broadcast")
+    assert completed.returncode != 0
+    assert "ADMIN has no code on this chain" in completed.stderr
+    assert chain.blocks.height == head
 
 
 def test_from_block_is_not_later_than_a_shared_timelock(

@@ -164,6 +164,16 @@ contract DeployTest is ScriptTest {
         deployment.deploy(plan());
     }
 
+    function test_RevertWhen_TheAdminHasNoCode() public {
+        vm.expectRevert(
+            "ADMIN has no code on this chain, so it is no Safe; where a key is meant, set ADMIN_IS_KEY=1"
+        );
+        deployment.checkAdmin(plan(), false);
+        deployment.checkAdmin(plan(), true);
+        vm.etch(ADMIN, hex"00");
+        deployment.checkAdmin(plan(), false);
+    }
+
     function test_RevertWhen_AnAccountIsZero() public {
         Plan memory wrong = plan();
         wrong.admin = address(0);
