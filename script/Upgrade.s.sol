@@ -12,10 +12,11 @@ import {SafeBatch, SafeTransaction} from "./support/SafeBatch.sol";
 import {IAccessControl} from "@openzeppelin/contracts/access/IAccessControl.sol";
 import {TimelockController} from "@openzeppelin/contracts/governance/TimelockController.sol";
 import {Address} from "@openzeppelin/contracts/utils/Address.sol";
+import {Bytes} from "@openzeppelin/contracts/utils/Bytes.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {Script} from "forge-std/Script.sol";
-import {Vm} from "forge-std/Vm.sol";
+import {Vm, VmSafe} from "forge-std/Vm.sol";
 import {console} from "forge-std/console.sol";
 
 /// @title Prepares the upgrade of a registry to the implementation of this checkout
@@ -24,7 +25,8 @@ import {console} from "forge-std/console.sol";
 ///
 /// Environment: REGISTRY, ADMIN (the Safe), and where wanted FROM_BLOCK (what the deployment returned; else 0), MIGRATION
 /// (calldata that the registry runs with the upgrade), ROOTS and WORDS (comma separated: batches and word indices that
-/// must come through unchanged) and OUT (a folder under `.build/`; else `.build/upgrade`).
+/// must come through unchanged) and OUT (a folder under `.build/`; else `.build/upgrade`), in which each chain, registry and
+/// version has a folder of its own.
 contract Upgrade is Script {
     using FindingsLib for Findings;
     using Inspection for Findings;
@@ -59,12 +61,10 @@ contract Upgrade is Script {
             roots: vm.envOr("ROOTS", ",", new bytes32[](0)),
             words: vm.envOr("WORDS", ",", new uint256[](0))
         });
-        string memory folder = vm.envOr("OUT", string(".build/upgrade"));
-
         Step[] memory steps;
         (implementation, steps) = prepare(vm, request);
         console.log("implementation: %s", implementation);
-        write(steps, request, folder);
+        write(steps, request, vm.envOr("OUT", string(".build/upgrade")));
     }
 
     /// @notice Deploys the implementation and rehearses the upgrade.
@@ -92,9 +92,16 @@ contract Upgrade is Script {
     }
 
     /// @notice Writes each step as a file for the Safe app's Transaction Builder, and prints it.
-    function write(Step[] memory steps, Request memory request, string memory folder) public {
-        vm.createDir(folder, true);
+    /// @param out Where each chain, registry and version has a folder of its own. What an earlier run has left there goes.
+    /// @return folder That folder.
+    function write(Step[] memory steps, Request memory request, string memory out)
+        public
+        returns (string memory folder)
+    {
         string memory version = new JobRegistry().version();
+        string memory registry = vm.toString(address(request.registry));
+        folder = string.concat(out, "/", vm.toString(block.chainid), "-", registry, "-", version);
+        _clear(folder);
         for (uint256 i = 0; i < steps.length; ++i) {
             Step memory step = steps[i];
             string memory path = string.concat(folder, "/", step.name, ".json");
@@ -106,6 +113,20 @@ contract Upgrade is Script {
             console.log("  value: 0");
             console.log("  data: %s", vm.toString(step.transaction.data));
         }
+    }
+
+    /// @dev A step of yesterday beside those of today would be signed like them.
+    function _clear(string memory folder) private {
+        vm.createDir(folder, true);
+        VmSafe.DirEntry[] memory entries = vm.readDir(folder);
+        for (uint256 i = 0; i < entries.length; ++i) {
+            if (_endsWith(entries[i].path, ".json")) vm.removeFile(entries[i].path);
+        }
+    }
+
+    function _endsWith(string memory text, string memory end) private pure returns (bool) {
+        (uint256 length, uint256 tail) = (bytes(text).length, bytes(end).length);
+        return length >= tail && keccak256(Bytes.slice(bytes(text), length - tail)) == keccak256(bytes(end));
     }
 
     function _deploy(JobRegistry registry) private returns (address implementation) {

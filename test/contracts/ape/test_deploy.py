@@ -282,7 +282,10 @@ def test_upgrade_prepares_what_the_admin_sends(
     completed = run("Upgrade", environment, "--broadcast")
     assert completed.returncode == 0, completed.stderr
 
-    schedule, execute = (json.loads((out / f"{step}.json").read_text()) for step in ("schedule", "execute"))
+    (folder,) = out.glob(f"{chain.chain_id}-{registry.address}-*")
+    schedule, execute = (
+        json.loads((folder / f"{step}.json").read_text()) for step in ("schedule", "execute")
+    )
     for batch in (schedule, execute):
         assert batch["meta"]["checksum"] == checksum(batch)
         assert batch["meta"]["createdFromSafeAddress"] == admin.address

@@ -289,8 +289,7 @@ contract UpgradeTest is ScriptTest {
     function test_Write_MakesAFileForEachStep() public {
         useRegistry(timelockPlan());
         (, Upgrade.Step[] memory steps) = script.prepare(nodeVm(), request);
-        string memory folder = ".build/test/upgrade";
-        script.write(steps, request, folder);
+        string memory folder = script.write(steps, request, ".build/test/upgrade");
         for (uint256 i = 0; i < steps.length; ++i) {
             string memory file = vm.readFile(string.concat(folder, "/", steps[i].name, ".json"));
             assertEq(vm.parseJsonString(file, ".version"), "1.0");
@@ -302,6 +301,36 @@ contract UpgradeTest is ScriptTest {
             assertEq(vm.parseJsonBytes(file, ".transactions[0].data"), steps[i].transaction.data);
             assertFalse(vm.keyExistsJson(file, ".transactions[1]"));
         }
+    }
+
+    function test_Write_LeavesNothingOfAnEarlierRun() public {
+        useRegistry(timelockPlan());
+        string memory out = ".build/test/upgrade-again";
+        (, Upgrade.Step[] memory steps) = script.prepare(nodeVm(), request);
+        string memory folder = script.write(steps, request, out);
+        vm.writeFile(string.concat(folder, "/notes.txt"), "what somebody keeps there");
+        send(steps[0]);
+        (, steps) = script.prepare(nodeVm(), request);
+        assertEq(script.write(steps, request, out), folder);
+        assertFalse(vm.exists(string.concat(folder, "/schedule.json")));
+        assertTrue(vm.exists(string.concat(folder, "/execute.json")));
+        assertTrue(vm.exists(string.concat(folder, "/notes.txt")));
+    }
+
+    function test_Write_KeepsChainsAndRegistriesApart() public {
+        Upgrade.Step[] memory none;
+        string memory version = new JobRegistry().version();
+        string memory registry = vm.toString(address(request.registry));
+        assertEq(
+            script.write(none, request, ".build/test/upgrades"),
+            string.concat(".build/test/upgrades/31337-", registry, "-", version)
+        );
+        vm.chainId(5);
+        request.registry = JobRegistry(ANYONE);
+        assertEq(
+            script.write(none, request, ".build/test/upgrades"),
+            string.concat(".build/test/upgrades/5-", vm.toString(ANYONE), "-", version)
+        );
     }
 
     /// @dev A registry that runs the earlier implementation; the one of this checkout is not deployed.
