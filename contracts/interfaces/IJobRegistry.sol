@@ -48,10 +48,13 @@ struct Proof {
 }
 
 /// @notice What the registry keeps of a batch, in one storage slot.
-/// @param submitter The account that sent the batch.
+/// @param submitter The account that sent the batch. Signatures are good for anyone who sees them, so of a signed batch
+/// it may be one that came before its author.
 /// @param confirmedAt Time of the confirming block, in Unix seconds.
 /// @param jobs How many jobs it confirms.
-/// @param approvals How many confirmers stood behind it: 1, or as many as signed.
+/// @param approvals How many confirmers the sender has shown: 1, or as many signers, no fewer than the quorum that the
+/// lane had. More may have signed, and whoever sends the batch first may leave them out: nobody can rely on more than
+/// the quorum here.
 /// @param format Version of leaf, word tree and batch tree; 0 for a batch that is not known.
 struct Batch {
     address submitter;
@@ -75,10 +78,11 @@ struct Batch {
 interface IJobRegistry is IERC5267 {
     /// @notice A batch was confirmed and the tickets in its masks are spent.
     /// @param root Root of the batch tree: the batch's id.
-    /// @param submitter The account that sent the batch.
+    /// @param submitter The account that sent the batch; of a signed one, whoever came first.
     /// @param lane Upper 8 bits of every ticket of the batch.
     /// @param jobs How many jobs it confirms.
-    /// @param approvals How many confirmers stood behind it: 1, or as many as signed.
+    /// @param approvals How many confirmers the sender has shown: 1, or as many signers, no fewer than the quorum. Others
+    /// may have signed too.
     /// @param words The batch as it was submitted.
     event BatchConfirmed(
         bytes32 indexed root,
