@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: UNLICENSED
 pragma solidity 0.8.30;
 
+import {ReferenceTree} from "./support/ReferenceTree.sol";
 import {SignedRegistryTest} from "./support/SignedRegistryTest.sol";
 import {IERC1271} from "@openzeppelin/contracts/interfaces/IERC1271.sol";
 import {Safe} from "@safe-global/safe-contracts/Safe.sol";
@@ -40,6 +41,26 @@ contract Meddling {
     function isValidSignature(bytes32, bytes calldata call) external returns (bytes4) {
         (bool success,) = address(REGISTRY).call(call);
         return success ? IERC1271.isValidSignature.selector : bytes4(0);
+    }
+}
+
+/// @dev Burns all the gas that it is given.
+contract Burning {
+    function isValidSignature(bytes32, bytes calldata) external pure returns (bytes4) {
+        assembly ("memory-safe") {
+            invalid()
+        }
+    }
+}
+
+/// @dev Approves, in an answer of 2 MiB.
+contract Longwinded {
+    function isValidSignature(bytes32, bytes calldata) external pure returns (bytes4) {
+        bytes4 magic = IERC1271.isValidSignature.selector;
+        assembly {
+            mstore(0, magic)
+            return(0, 0x200000)
+        }
     }
 }
 
@@ -134,6 +155,36 @@ contract ContractSignersTest is SignedRegistryTest {
         expectInvalid(meddling, abi.encodeCall(registry.confirmBatch, (opaqueWords(9, 1, 1))));
         expectInvalid(meddling, abi.encodeCall(registry.renounceRole, (registry.CONFIRMER_ROLE(), meddling)));
         confirmWith(abi.encodeCall(registry.isConfirmed, (1)));
+    }
+
+    function test_ASignerThatBurnsAllGasKeepsNothingButTheBatch() public {
+        expectToLandOnlyWithout(address(new Burning()));
+    }
+
+    function test_ASignerThatAnswersAtLengthKeepsNothingButTheBatch() public {
+        expectToLandOnlyWithout(address(new Longwinded()));
+    }
+
+    /// @dev All the gas that a transaction can have is not enough; without that signer the batch lands.
+    function expectToLandOnlyWithout(address hostile) private {
+        addSigner(withKey("signer"));
+        address[] memory others = allSigners;
+        addSigner(hostile);
+        bytes[] memory signed = new bytes[](3);
+        for (uint256 i = 0; i < 3; ++i) {
+            if (allSigners[i] == address(safe)) signed[i] = bySafe(owners[0], owners[1]);
+            else if (allSigners[i] != hostile) signed[i] = sign(allSigners[i], digestOf(words));
+        }
+        bytes memory call =
+            abi.encodeCall(registry.confirmBatchWithSignatures, (words, deadline, allSigners, signed));
+        (bool success,) = address(registry).call{gas: 2 ** 24}(call);
+        assertFalse(success);
+        assertFalse(registry.isConfirmed(ticketAt(CRITICAL, 0)));
+        assertEq(registry.batch(ReferenceTree.batchRoot(words)).format, 0);
+
+        allSigners = others;
+        assertEq(registry.batch(confirmWith(bySafe(owners[0], owners[1]))).approvals, 2);
+        assertTrue(registry.isConfirmed(ticketAt(CRITICAL, 0)));
     }
 
     function withKey(string memory name) private returns (address account) {

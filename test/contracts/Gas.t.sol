@@ -90,7 +90,8 @@ contract GasTest is SignedRegistryTest {
         assertLt(measured("confirm dense, 131072 jobs", words), TRANSACTION_GAS_CAP);
     }
 
-    /// @dev Everything that a call can be made to do at once: 512 fresh words and 255 keys.
+    /// @dev The most that a call can be made to do with keys: 512 fresh words and 255 of them. What a signer with code takes
+    /// is bounded by nothing; its sender leaves it out.
     function test_LargestSignedBatch() public {
         for (uint256 i = allSigners.length; i < 255; ++i) {
             (address account, uint256 key) = makeAddrAndKey(vm.toString(i));
