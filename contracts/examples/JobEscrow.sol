@@ -11,6 +11,10 @@ import {ERC165Checker} from "@openzeppelin/contracts/utils/introspection/ERC165C
 ///
 /// Anyone may bring a receipt or ask for a refund, since neither can send the money anywhere else. Deposits have ids of
 /// their own: nobody can take a ticket from others by depositing for it first, and several payers may pay for one job.
+///
+/// The payee bears what happens to the confirmation before the claim. The registry's revoker can revoke the job, and a pause
+/// that lasts across the deadline keeps it from being confirmed in time: then the payer has its money back, though the work was
+/// done. So it claims as soon as the job is confirmed, and agrees to no deadline without room for a pause.
 /// @dev The deposit is deleted before its money leaves, so whoever is called with it finds nothing more to take. Money is
 /// pushed: each call moves one deposit to one account, so an account that refuses it stops nobody else. A payee that
 /// refuses loses to the refund; a payer that cannot receive has locked up its own money.
@@ -32,6 +36,9 @@ contract JobEscrow {
         bytes32 inputHash;
         uint256 amount;
     }
+
+    /// @dev As many lanes can have a quorum in a registry.
+    uint8 private constant LANES = 32;
 
     /// @notice The registry whose confirmations count.
     IJobRegistry public immutable REGISTRY;
@@ -64,6 +71,9 @@ contract JobEscrow {
     /// @notice This account does not say of itself that it is a registry.
     error NotARegistry(address account);
 
+    /// @notice No ticket of this lane can ever be confirmed: only those below 32 can have a quorum.
+    error LaneNeverOpens(uint8 lane);
+
     /// @notice There is nobody to pay.
     error PayeeMissing();
 
@@ -83,11 +93,12 @@ contract JobEscrow {
     error PaymentRefused(uint256 id, address receiver, uint256 amount);
 
     /// @notice An escrow for jobs that `registry` confirms in `lane`, for good.
-    /// @dev Reverts with `NotARegistry`.
+    /// @dev Reverts with `NotARegistry` or `LaneNeverOpens`.
     constructor(IJobRegistry registry, uint8 lane) {
         if (!ERC165Checker.supportsInterface(address(registry), type(IJobRegistry).interfaceId)) {
             revert NotARegistry(address(registry));
         }
+        if (lane >= LANES) revert LaneNeverOpens(lane);
         REGISTRY = registry;
         LANE = lane;
     }

@@ -39,6 +39,13 @@ contract JobEscrowTest is ConsumerTest {
         }
     }
 
+    function testFuzz_RevertWhen_TheLaneNeverOpens(uint8 lane) public {
+        lane = uint8(bound(lane, 32, 255));
+        vm.expectRevert(abi.encodeWithSelector(JobEscrow.LaneNeverOpens.selector, lane));
+        new JobEscrow(registry, lane);
+        assertEq(new JobEscrow(registry, 31).LANE(), 31);
+    }
+
     function test_RevertWhen_ThereIsNoPayee() public {
         vm.expectRevert(JobEscrow.PayeeMissing.selector);
         deposit(AMOUNT, address(0), TICKET, job.inputHash, deadline);
