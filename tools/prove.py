@@ -5,7 +5,8 @@ First halmos decides every check on the contract as it is: each must hold on eve
 guard of ``guards.toml`` is taken out of a copy of the contract: there halmos must refute the checks that hang on it.
 Every check must hang on a guard.
 
-``tools/prove.py`` does both; ``tools/prove.py NAME…`` only decides the checks of these names.
+``tools/prove.py`` does both; ``tools/prove.py NAME…`` only decides the checks of these names, and
+``tools/prove.py --without GUARD…`` only takes out these guards, named as in ``guards.toml``.
 """
 
 import json
@@ -77,18 +78,34 @@ def run_halmos(root: Path, checks: set[str], *options: str) -> dict[str, Verdict
     return {result["name"].split("(")[0]: Verdict.of(result) for results in contracts for result in results}
 
 
-def refute(checks: set[str]) -> bool:
-    """Whether each of ``checks`` is refuted where a guard that it hangs on is taken out."""
-    mutants = tomllib.loads((ROOT / PROOFS / "guards.toml").read_text())["mutant"]
+def refute(mutants: list[dict[str, Any]]) -> bool:
+    """Whether the checks that hang on a guard are refuted where it is taken out, for each of ``mutants``."""
     is_refuted = True
     for mutant in mutants:
         say(f"Without the guard that {mutant['guard']}:")
         copy = copy_without(mutant)
         is_refuted &= decide(copy, set(mutant["refutes"]), REFUTED, "--early-exit", "--minimal-json-output")
+    return is_refuted
+
+
+def are_guarded(checks: set[str], mutants: list[dict[str, Any]]) -> bool:
+    """Whether each of ``checks`` hangs on a guard. Prints a line for each that does not."""
     unguarded = checks.difference(*(mutant["refutes"] for mutant in mutants))
     for name in sorted(unguarded):
         say(f"No guard is named that {name} hangs on.")
-    return is_refuted and not unguarded
+    return not unguarded
+
+
+def named(guards: list[str], mutants: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those of ``mutants`` that take out ``guards``.
+
+    Raises:
+        SystemExit: if there is no such guard.
+    """
+    unknown = set(guards).difference(mutant["guard"] for mutant in mutants)
+    if unknown or not guards:
+        sys.exit(f"guards.toml does not name {sorted(unknown)}" if unknown else "no guard is named")
+    return [mutant for mutant in mutants if mutant["guard"] in guards]
 
 
 def copy_without(mutant: dict[str, Any]) -> Path:
@@ -128,11 +145,16 @@ def say(line: str) -> None:
 
 def main() -> int:
     """The exit status."""
+    mutants = tomllib.loads((ROOT / PROOFS / "guards.toml").read_text())["mutant"]
+    if sys.argv[1:2] == ["--without"]:
+        return 0 if refute(named(sys.argv[2:], mutants)) else 1
     checks = stated_checks()
     chosen = set(sys.argv[1:])
     say("On the contract as it is:")
     is_proven = decide(ROOT, chosen or checks, HOLDS)
-    return 0 if is_proven and (chosen or refute(checks)) else 1
+    if not chosen:
+        is_proven = is_proven and refute(mutants) and are_guarded(checks, mutants)
+    return 0 if is_proven else 1
 
 
 if __name__ == "__main__":
