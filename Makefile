@@ -192,8 +192,9 @@ soak: setup ## The job engine under load while its parts are killed (SECONDS=120
 verify: verify-deep verify-symbolic verify-slither coverage test-campaigns test-differential mutants ## Everything that takes too long for every test run
 
 .PHONY: verify-deep
-verify-deep: out/.stamp ## Fuzz tests of 10,000 runs, long invariant campaigns
-	FOUNDRY_PROFILE=deep forge test --match-test '^(testFuzz|invariant)_'
+verify-deep: out/.stamp ## Fuzz tests of 10,000 runs, long invariant campaigns, on inputs of its own (SEED=0x…)
+	@seed=$${SEED:-0x$$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')}; echo "SEED=$$seed repeats this run"; \
+		FOUNDRY_PROFILE=deep forge test --fuzz-seed $$seed --match-test '^(testFuzz|invariant)_'
 
 .PHONY: verify-symbolic
 verify-symbolic: .tools/verify/.stamp out/.stamp ## Proofs by halmos, and that none of them is empty
