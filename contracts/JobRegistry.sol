@@ -370,6 +370,7 @@ contract JobRegistry is
         return (bits >> position) & 1 == 1;
     }
 
+    /// @dev Assembly is the only way to name the slot at which a struct lies.
     function _registryStorage() internal pure returns (RegistryStorage storage $) {
         assembly {
             $.slot := STORAGE_SLOT

@@ -32,7 +32,7 @@ _LEFT_OUT = [
 _SETTINGS = ["foundry.toml", "package-lock.json"]
 _TOOL = Path(__file__).parent
 
-_EXAMPLES = "contracts/examples/"
+_EXAMPLES = "contracts/examples/"  # not mutated: they are to be read, not relied upon
 
 
 def _copy(root: Path, target: Path) -> None:
