@@ -289,7 +289,13 @@ def test_upgrade_prepares_what_the_admin_sends(
     for batch in (schedule, execute):
         assert batch["meta"]["checksum"] == checksum(batch)
         assert batch["meta"]["createdFromSafeAddress"] == admin.address
-    send(admin, schedule)
+    (announcement,) = (log for log in send(admin, schedule).logs if len(log["data"]) > 0)
+    operation = f"0x{announcement['topics'][1].hex()}"
+    named = {**environment, "BIRTH": birth, "ANNOUNCED": operation}
+    assert f"operation {operation} may be executed from " in run("Check", environment).stderr
+    completed = run("Check", named)
+    assert completed.returncode != 0  # the earlier implementation is not this checkout's
+    assert "may be executed from" not in completed.stderr
     with ape.reverts():
         send(admin, execute)
     assert registry.version() == EARLIER_VERSION
@@ -307,7 +313,7 @@ def test_upgrade_prepares_what_the_admin_sends(
     assert "the registry runs the implementation of this checkout already" in completed.stderr
 
 
-def send(account: Any, batch: dict[str, Any]) -> None:
-    """Send the transaction of a batch file, as a Safe would."""
+def send(account: Any, batch: dict[str, Any]) -> Any:
+    """Send the transaction of a batch file, as a Safe would, and give its receipt."""
     (transaction,) = batch["transactions"]
-    account.transfer(transaction["to"], int(transaction["value"]), data=transaction["data"])
+    return account.transfer(transaction["to"], int(transaction["value"]), data=transaction["data"])
