@@ -120,6 +120,7 @@ WITH live AS (
     SELECT tenant_id, kind, count(*) AS attempts FROM attempts WHERE state IN ('dispatched', 'running') GROUP BY 1, 2
 ), reason AS (
     SELECT q.tenant_id, q.kind, q.priority, CASE
+        WHEN k.kind IS NULL THEN 'unknown_kind'
         WHEN NOT EXISTS (SELECT FROM workers w WHERE w.mode = k.mode AND w.expires_at > clock_timestamp())
             THEN 'no_worker'
         WHEN c.running_cap <= coalesce((SELECT sum(l.attempts) FROM live l WHERE l.kind = q.kind), 0)
@@ -129,7 +130,7 @@ WITH live AS (
         END AS held_by
     FROM active_queues q
     JOIN tenants t ON t.id = q.tenant_id
-    JOIN unnest(%(kinds)s::text[], %(modes)s::text[]) AS k (kind, mode) ON k.kind = q.kind
+    LEFT JOIN unnest(%(kinds)s::text[], %(modes)s::text[]) AS k (kind, mode) ON k.kind = q.kind
     LEFT JOIN kind_caps c ON c.kind = q.kind
 ), changed AS MATERIALIZED (
     SELECT r.* FROM active_queues q JOIN reason r USING (tenant_id, kind, priority)
@@ -360,15 +361,3 @@ async def forget_idle(conn: AsyncConnection[TupleRow], at: datetime) -> None:
 async def find_queues(conn: AsyncConnection[TupleRow]) -> int:
     """Make rows for queues that have jobs and no row; give how many there were, none if all is well."""
     return (await conn.execute(_FIND_QUEUES)).rowcount
-
-
-async def mark_unknown_kinds(conn: AsyncConnection[TupleRow], known: Collection[str]) -> int:
-    """Say of waiting jobs that nothing installed runs their kind; they wait until something does."""
-    cursor = await conn.execute(
-        """UPDATE jobs j SET status_reason = 'unknown_kind'
-           FROM active_queues q
-           WHERE q.kind <> ALL(%s) AND j.tenant_id = q.tenant_id AND j.kind = q.kind AND j.priority = q.priority
-             AND j.state = 'created' AND j.status_reason IS DISTINCT FROM 'unknown_kind'""",
-        [list(known)],
-    )
-    return cursor.rowcount

@@ -32,7 +32,7 @@ _SHORT_REST = timedelta(milliseconds=100)
 _LONG_REST = timedelta(seconds=30)
 # How often a pass looks for pushes that were lost, and notes why queues are held.
 _SECOND = timedelta(seconds=1)
-# How often it looks over all queues, for jobs that no row of `active_queues` tells of and for kinds that nothing runs.
+# How often it looks over all queues, for jobs that no row of `active_queues` tells of.
 _MINUTE = timedelta(minutes=1)
 
 
@@ -176,7 +176,6 @@ class Dispatcher:
         async with self._db.transaction() as conn:
             await leases.require(conn, LEASE, epoch)
             await repository.find_queues(conn)
-            await repository.mark_unknown_kinds(conn, self._modes)
 
     async def _note_holds(self, epoch: int) -> None:
         async with self._db.transaction() as conn:

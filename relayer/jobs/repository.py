@@ -20,7 +20,7 @@ j.created_at, j.cancel_requested_at, j.result_ready_at, j.confirmed_at, j.finish
 # Why a job waits is partly known by its queue only, and partly by the time.
 JOBS = f"""
 SELECT {COLUMNS}, CASE
-    WHEN j.state <> 'created' OR j.status_reason = 'unknown_kind' THEN j.status_reason
+    WHEN j.state <> 'created' THEN j.status_reason
     WHEN j.run_at > now() THEN CASE j.status_reason WHEN 'queued' THEN 'scheduled' ELSE j.status_reason END
     ELSE coalesce((SELECT q.held_by FROM active_queues q WHERE q.tenant_id = j.tenant_id AND q.kind = j.kind
                                                            AND q.priority = j.priority), j.status_reason)

@@ -67,10 +67,13 @@ def written(keyword: str) -> set[str]:
 
 def in_sql() -> set[str]:
     """Give the reasons that statements write or compute."""
-    queues = (ROOT / "relayer/store/migrations/versions/0002_engine.sql").read_text()
-    held_by = re.search(r"held_by\s+text CHECK \(held_by IN \(([^)]*)\)", queues)
-    assert held_by is not None
-    found = set(re.findall(r"'(\w+)'", held_by[1]))
+    migrations = sorted((ROOT / "relayer/store/migrations/versions").glob("*.sql"))
+    *_, held_by = (
+        held_by
+        for path in migrations
+        for held_by in re.findall(r"CHECK \(held_by IN \(([^)]*)\)", path.read_text())
+    )
+    found = set(re.findall(r"'(\w+)'", held_by))
     for path in (ROOT / "relayer/jobs").glob("*repository.py"):
         source = path.read_text()
         found |= set(re.findall(r"status_reason = '(\w+)'", source))

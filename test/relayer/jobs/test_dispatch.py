@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -237,17 +237,33 @@ async def test_two_dispatchers_never_give_one_job_two_attempts(
     assert [one for _, _, one in await deck.dispatched()] == [job]
 
 
-async def test_an_unknown_kind_is_said_of_its_jobs(
-    deck: Deck, tenants: list[UUID], owner_db: Database
+async def test_an_unknown_kind_is_said_by_its_queue_until_its_plug_in_is_back(
+    deck: Deck, tenants: list[UUID], owner_db: Database, valkey_url: str
 ) -> None:
-    (job,) = await deck.submit(tenants[0], 1)
     async with owner_db.transaction() as conn:
-        await conn.execute("UPDATE jobs SET kind = 'gone'")
-        await conn.execute("UPDATE active_queues SET kind = 'gone'")
-    assert await deck.run_pass() == 0
-    seen = await deck.service.get(tenants[0], job)
-    assert seen is not None
-    assert seen.status_reason == "unknown_kind"
+        await conn.execute(
+            "INSERT INTO workers VALUES (%s, 'inline', 'w', 1, now(), now() + interval '1 h')", [new_id()]
+        )
+    (job,) = await deck.submit(tenants[0], 1)
+    (later,) = await deck.submit(tenants[0], 1, options=Options(run_at=utc_now() + timedelta(hours=1)))
+    before = await deck.rows("SELECT id, xmin::text, status_reason FROM jobs ORDER BY id")
+
+    async def reasons() -> list[str | None]:
+        seen = [await deck.service.get(tenants[0], one) for one in (job, later)]
+        return [one.status_reason for one in seen if one is not None]
+
+    queue = JobQueue(RedisSettings(url=SecretStr(valkey_url)))
+    without = Dispatcher(deck.db, queue, {}, DispatcherSettings(), deck.time)
+    assert await replace(deck, dispatcher=without).run_pass() == 0
+    assert await reasons() == ["unknown_kind", "scheduled"]
+    assert await deck.run_pass() == 1
+    assert await reasons() == ["queued", "scheduled"]
+    async with owner_db.transaction() as conn:
+        await conn.execute("UPDATE tenants SET running_cap = 1")
+    deck.time.ahead += 2 * SECOND
+    await deck.run_pass()
+    assert await reasons() == ["tenant_cap", "scheduled"]
+    assert await deck.rows("SELECT id, xmin::text, status_reason FROM jobs ORDER BY id") == before
 
 
 @pytest.fixture
