@@ -22,7 +22,11 @@ _MATCHES = """
 
 _COUNT = f"SELECT count(*) FROM jobs j WHERE {_MATCHES}"  # noqa: S608  # constants only
 _LETTERS = f"""
-SELECT j.id, j.state_version FROM jobs j WHERE {_MATCHES} ORDER BY j.finished_at, j.id LIMIT %(limit)s
+SELECT j.id AS job_id, j.state_version AS version, j.finished_at FROM jobs j
+WHERE {_MATCHES}
+  AND (j.finished_at, j.id) > (coalesce(%(taken_to)s::timestamptz, '-infinity'),
+                               coalesce(%(taken_to_id)s::uuid, '00000000-0000-0000-0000-000000000000'))
+ORDER BY j.finished_at, j.id LIMIT %(limit)s
 """  # noqa: S608  # constants only
 _PAGE = f"""{JOBS} WHERE {_MATCHES}
 AND (%(time)s::timestamptz IS NULL OR (j.finished_at, j.id) < (%(time)s, %(id)s::uuid))
@@ -31,7 +35,7 @@ ORDER BY j.finished_at DESC, j.id DESC LIMIT %(limit)s
 
 _REDRIVE = """
 SELECT id, tenant_id, actor, kind, error_code, failed_from, failed_to, job_ids, rate, matched, redriven,
-       created_at, next_run_at, finished_at
+       created_at, next_run_at, finished_at, taken_to, taken_to_id
 FROM redrives
 """
 
@@ -79,7 +83,10 @@ class DeadLetterFilter:
 
 @dataclass(frozen=True)
 class Redrive:
-    """A redrive as it was asked for and as far as it got; `rate` is in jobs a second."""
+    """A redrive as it was asked for and as far as it got; `rate` is in jobs a second.
+
+    `next_run_at` is the time of the next letter's turn; the last one taken failed at `taken_to` and is `taken_to_id`.
+    """
 
     id: UUID
     tenant_id: UUID
@@ -95,6 +102,17 @@ class Redrive:
     created_at: datetime
     next_run_at: datetime
     finished_at: datetime | None
+    taken_to: datetime | None = None
+    taken_to_id: UUID | None = None
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A dead letter that a redrive asks for."""
+
+    job_id: UUID
+    version: int
+    finished_at: datetime
 
 
 async def dead_letters(
@@ -147,36 +165,46 @@ async def redrive(conn: AsyncConnection[TupleRow], redrive_id: UUID) -> Redrive 
         return await cursor.fetchone()
 
 
-async def oldest_open(conn: AsyncConnection[TupleRow]) -> Redrive | None:
-    """Give the redrive that waits longest for its end."""
+async def next_due(
+    conn: AsyncConnection[TupleRow], before: datetime, last_tenant: UUID | None
+) -> Redrive | None:
+    """Give an open redrive whose next letter's turn comes before a time, of the tenant that follows `last_tenant`."""
     async with conn.cursor(row_factory=class_row(Redrive)) as cursor:
-        await cursor.execute(_REDRIVE + "WHERE finished_at IS NULL ORDER BY created_at, id LIMIT 1")
+        await cursor.execute(
+            _REDRIVE
+            + """WHERE finished_at IS NULL AND next_run_at <= %s
+                 ORDER BY tenant_id <= %s, tenant_id, next_run_at, id LIMIT 1""",
+            [before, last_tenant],
+        )
         return await cursor.fetchone()
 
 
-async def letters_of(conn: AsyncConnection[TupleRow], one: Redrive, limit: int) -> list[tuple[UUID, int]]:
-    """Give (job, version) of dead letters that a redrive asks for, the first to fail first."""
+async def letters_of(conn: AsyncConnection[TupleRow], one: Redrive, limit: int) -> list[Letter]:
+    """Give dead letters that a redrive asks for and has not taken yet, the first to fail first."""
     wanted = DeadLetterFilter(
         one.tenant_id, one.kind, one.error_code, one.failed_from, one.failed_to, one.job_ids
     )
-    cursor = await conn.execute(
-        _LETTERS,
-        _parameters(wanted) | {"limit": limit},
-    )
-    return [(row[0], row[1]) for row in await cursor.fetchall()]
+    position = {"taken_to": one.taken_to, "taken_to_id": one.taken_to_id}
+    async with conn.cursor(row_factory=class_row(Letter)) as cursor:
+        await cursor.execute(_LETTERS, _parameters(wanted) | position | {"limit": limit})
+        return await cursor.fetchall()
 
 
 async def note_progress(
     conn: AsyncConnection[TupleRow],
     one: Redrive,
+    *,
     moved: int,
+    last: Letter | None,
     next_run_at: datetime,
     finished_at: datetime | None,
 ) -> None:
-    """Write down how far a redrive got."""
+    """Write down how far a redrive got: `last` is the last letter that it took, None where it took no more."""
     await conn.execute(
-        """UPDATE redrives SET redriven = redriven + %s, next_run_at = %s, finished_at = %s WHERE id = %s""",
-        [moved, next_run_at, finished_at, one.id],
+        """UPDATE redrives SET redriven = redriven + %s, next_run_at = %s, finished_at = %s,
+               taken_to = coalesce(%s, taken_to), taken_to_id = coalesce(%s, taken_to_id)
+           WHERE id = %s""",
+        [moved, next_run_at, finished_at, last and last.finished_at, last and last.job_id, one.id],
     )
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 
+from relayer.jobs import redriver
 from relayer.jobs.execution import Result
 from relayer.jobs.failure import Failure
 from relayer.jobs.transition import JobOutput
@@ -192,6 +193,54 @@ async def test_the_rate_spreads_the_turns_and_a_later_failure_is_left_alone(
     await engine.execution().finish([Result(await engine.attempt(jobs[0]), HOPELESS)])
     assert await engine.redrive() == 0
     assert ids(await acme.items("/v1/dead-letters")) == [jobs[0]["id"], later["id"]]
+
+
+async def test_a_letter_waits_only_shortly_before_its_turn(
+    acme: Caller, engine: Engine, owner_db: Database
+) -> None:
+    jobs = await failed(acme, engine, *(["a"] * 20))
+    async with owner_db.transaction() as conn:
+        await conn.execute("UPDATE tenants SET waiting_cap = 20")
+    path = (await acme.post_json(REDRIVE, {"filter": {"all": True}, "rate": 1})).headers["location"]
+    asked_at = datetime.fromisoformat((await acme.get(path)).json()["created_at"])
+    assert await engine.redrive() == 5
+    assert await engine.redrive() == 0
+    await acme.submitted("another")
+    for number in range(1, 20):
+        await engine.redrive(timedelta(seconds=number))
+    redrive = (await acme.get(path)).json()
+    assert (redrive["state"], redrive["redriven"]) == ("finished", 20)
+    alive = [(await acme.get(f"/v1/jobs/{job['id']}")).json() for job in jobs]
+    times = [datetime.fromisoformat(job["run_at"]) for job in alive]
+    assert {after - before for before, after in pairwise(times)} == {timedelta(seconds=1)}
+    assert times[0] >= asked_at
+
+
+async def test_tenants_take_turns_and_letters_that_were_taken_are_not_looked_at_again(
+    acme: Caller, rival: Caller, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redriver, "_LIMIT", 2)
+    monkeypatch.setattr(redriver, "_TURNS", 2)
+    paths = []
+    for caller, count in ((acme, 5), (rival, 1)):
+        await failed(caller, engine, *(["a"] * count))
+        answer = await caller.post_json(REDRIVE, {"filter": {"all": True}, "rate": 1000})
+        paths.append(answer.headers["location"])
+
+    async def progress() -> list[tuple[str, int]]:
+        bodies = [(await caller.get(path)).json() for caller, path in zip((acme, rival), paths, strict=True)]
+        return [(body["state"], body["redriven"]) for body in bodies]
+
+    assert await engine.redrive() == 3
+    assert await progress() == [("open", 2), ("finished", 1)]
+    # As if they had failed long ago: a look that begins anew would find them.
+    async with engine.db.transaction() as conn:
+        await conn.execute(
+            """UPDATE jobs SET state = 'failed', error = '{}', finished_at = '2001-01-01' WHERE state = 'created'"""
+        )
+    assert await engine.redrive() == 3
+    assert await progress() == [("finished", 5), ("finished", 1)]
+    assert len(await acme.items("/v1/dead-letters")) == 2
 
 
 async def test_a_filter_takes_what_all_of_it_names(acme: Caller, rival: Caller, engine: Engine) -> None:

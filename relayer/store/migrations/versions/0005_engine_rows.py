@@ -1,4 +1,4 @@
-"""Unknown kinds are said by their queues."""
+"""Unknown kinds are said by their queues; redrives remember how far they got."""
 
 from importlib.resources import files
 
