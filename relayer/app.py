@@ -25,6 +25,7 @@ from relayer.jobs.blob_collector import BlobCollector
 from relayer.jobs.canceller import Canceller
 from relayer.jobs.dispatcher import Dispatcher
 from relayer.jobs.handlers.registry import load_handlers
+from relayer.jobs.key_collector import KeyCollector
 from relayer.jobs.queue import JobQueue
 from relayer.jobs.reaper import Reaper
 from relayer.jobs.redriver import Redriver
@@ -138,13 +139,18 @@ def _engine_loops(db: Database, bell: Doorbell) -> list[Loop]:
     reaper = Reaper(db, reaping, utc_now)
     canceller = Canceller(db, queue, reaping, utc_now)
     redriver = Redriver(db, utc_now)
-    collector = BlobCollector(db, LocalBlobStore(BlobSettings().folder), JanitorSettings(), utc_now)
+    blobs = BlobCollector(db, LocalBlobStore(BlobSettings().folder), JanitorSettings(), utc_now)
+    keys = KeyCollector(db, utc_now)
+
+    async def tidy(epoch: int) -> int:
+        return await keys.run_pass(epoch) + await blobs.run_pass(epoch)
+
     return [
         Loop("dispatcher", dispatcher.run_pass, timedelta(milliseconds=50), _ENGINE_LEASE, bell.rung),
         Loop("reaper", reaper.run_pass, timedelta(seconds=1), _ENGINE_LEASE),
         Loop("canceller", canceller.run_pass, timedelta(milliseconds=250), _ENGINE_LEASE),
         Loop("redriver", redriver.run_pass, timedelta(seconds=1), _ENGINE_LEASE),
-        Loop("janitor", collector.run_pass, timedelta(minutes=1)),
+        Loop("janitor", tidy, timedelta(minutes=1)),
     ]
 
 

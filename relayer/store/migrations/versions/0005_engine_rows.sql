@@ -13,3 +13,6 @@ ALTER TABLE redrives
     ADD CHECK ((taken_to IS NULL) = (taken_to_id IS NULL));
 DROP INDEX redrives_open;
 CREATE INDEX redrives_open ON redrives (tenant_id, next_run_at, id) WHERE finished_at IS NULL;
+
+-- An UPDATE of any column is what a row lock asks for.
+GRANT UPDATE (expires_at) ON idempotency_keys TO jobseal_relayer;
