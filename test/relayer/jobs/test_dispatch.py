@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection
 from pydantic import SecretStr
+from support import Time
 
 from relayer.jobs import dispatch_repository, submission_repository
 from relayer.jobs.dispatcher import LEASE, Dispatcher
@@ -28,16 +29,6 @@ from relayer.store.database import Database
 from relayer.store.registries import RegistryRow
 
 SECOND = timedelta(seconds=1)
-
-
-@dataclass
-class Time:
-    """A clock that the test puts ahead."""
-
-    ahead: timedelta = timedelta(0)
-
-    def __call__(self) -> datetime:
-        return utc_now() + self.ahead
 
 
 @dataclass(frozen=True)
