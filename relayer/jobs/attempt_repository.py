@@ -108,7 +108,7 @@ SELECT j.id, j.state_version, j.total_limit IS NOT NULL AND j.created_at + j.tot
 FROM jobs j
 WHERE j.state = 'created' AND j.expires_at <= %(at)s
   AND NOT EXISTS (SELECT FROM attempts a WHERE a.job_id = j.id AND a.state = 'running')
-ORDER BY j.id LIMIT %(limit)s
+ORDER BY j.expires_at LIMIT %(limit)s
 """
 
 # Attempts before jobs, as everywhere.

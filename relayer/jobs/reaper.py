@@ -23,10 +23,12 @@ class Reaper:
         self._clock = clock
 
     async def run_pass(self, epoch: int) -> int:
-        """End every lease and every wait that ran out; give how many.
+        """End leases and waits that ran out, up to a limit each; give how many.
+
+        In two transactions, because each locks attempts before jobs.
 
         Raises:
-            LeaseLostError: another process leads; nothing was written.
+            LeaseLostError: another process leads; no more was written.
             UnavailableError: the database is away.
 
         """
@@ -35,6 +37,8 @@ class Reaper:
             await leases.require(conn, LEASE, epoch)
             lost = await attempts.reap(conn, at, _LIMIT)
             await transition(conn, [self._after_loss(one) for one in lost], at)
+        async with self._db.transaction() as conn:
+            await leases.require(conn, LEASE, epoch)
             expired = await attempts.expired(conn, at, _LIMIT)
             if expired:
                 await attempts.withdraw(conn, [one.id for one in expired], at)

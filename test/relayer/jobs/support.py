@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from psycopg import AsyncConnection
+
 from relayer.jobs.canceller import LEASE as CANCELLER
 from relayer.jobs.canceller import Canceller
 from relayer.jobs.dispatcher import LEASE as DISPATCHER
@@ -177,6 +179,14 @@ def command(environment: Mapping[str, str], *arguments: str) -> Iterator[subproc
         assert process.stderr is not None
         sys.stderr.write(process.stderr.read().decode())
         process.stderr.close()
+
+
+async def pages_of(conn: AsyncConnection[Any], query: str, values: Mapping[str, Any]) -> int:
+    """Give how many pages a query reads: what it costs, on any machine."""
+    cursor = await conn.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {query}".encode(), values)
+    ((plans,),) = await cursor.fetchall()
+    plan = plans[0]["Plan"]
+    return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
 
 
 def has_line(path: Path, line: str) -> bool:

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection
 from pydantic import SecretStr
-from support import Time
+from support import Time, pages_of
 
 from relayer.jobs import dispatch_repository, submission_repository
 from relayer.jobs.dispatcher import LEASE, Dispatcher
@@ -282,7 +282,7 @@ def pages_read(
             modes = {"kinds": ["digest"], "modes": ["inline"], "at": at, "limit": 400}
             quotas = {"tenants": tenants, "quotas": [100, 100], "kinds": ["digest"], "at": at}
             return {
-                name: await _pages(conn, query, values)
+                name: await pages_of(conn, query, values)
                 for name, query, values in (
                     ("ring", dispatch_repository._RING, modes),
                     ("waiting", dispatch_repository._WAITING, quotas),
@@ -291,13 +291,6 @@ def pages_read(
             }
 
     return measure
-
-
-async def _pages(conn: AsyncConnection[Any], query: str, values: dict[str, Any]) -> int:
-    cursor = await conn.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {query}".encode(), values)
-    ((plans,),) = await cursor.fetchall()
-    plan = plans[0]["Plan"]
-    return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
 
 
 async def test_a_pass_costs_the_same_for_fifty_times_as_many_waiting_jobs(
