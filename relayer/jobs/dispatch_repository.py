@@ -54,7 +54,7 @@ _IS_DUE = """w.tenant_id = q.tenant_id AND w.kind = q.kind AND w.priority = q.pr
 _IS_LOSS = "l.state = 'lost' AND l.number > w.forgiven_until"
 
 _WAITING = f"""
-SELECT q.tenant_id, q.kind, q.priority, q.due_at, r.quota, j.id, j.run_at, j.is_suspect
+SELECT q.tenant_id, q.kind, q.priority, q.due_at, q.looks, r.quota, j.id, j.run_at, j.is_suspect
 FROM unnest(%(tenants)s::uuid[], %(quotas)s::int[]) AS r (tenant_id, quota)
 JOIN active_queues q ON q.tenant_id = r.tenant_id AND q.due_at <= %(at)s AND q.kind = ANY(%(kinds)s)
 LEFT JOIN LATERAL (
@@ -66,14 +66,15 @@ LEFT JOIN LATERAL (
 """  # noqa: S608  # constants only
 
 # Due again when the next scheduled job is; without one, after a pause, in case a submission that had seen the
-# queue active commits late. Nothing is changed where a submission meanwhile has moved `due_at`, or its job is there.
+# queue active commits late. Nothing is changed where a submission meanwhile has written the row, or its job is there.
 _REST = f"""
 WITH looked AS (
     SELECT * FROM unnest(%(tenants)s::uuid[], %(kinds)s::text[], %(priorities)s::smallint[], %(dues)s::timestamptz[],
-                         %(found)s::bool[]) AS n (tenant_id, kind, priority, due_at, found)
+                         %(looks)s::smallint[], %(found)s::bool[])
+        AS n (tenant_id, kind, priority, due_at, looks, found)
 ), locked AS MATERIALIZED (
     SELECT n.* FROM active_queues q JOIN looked n USING (tenant_id, kind, priority)
-    WHERE q.due_at = n.due_at ORDER BY q.tenant_id, q.kind, q.priority FOR UPDATE OF q
+    WHERE q.due_at = n.due_at AND q.looks = n.looks ORDER BY q.tenant_id, q.kind, q.priority FOR UPDATE OF q
 )
 UPDATE active_queues q SET looks = CASE WHEN n.found OR j.run_at IS NOT NULL THEN 0 ELSE q.looks + 1 END,
     due_at = coalesce(j.run_at, %(at)s + CASE WHEN n.found OR q.looks = 0 THEN %(short)s ELSE %(long)s END)
@@ -85,6 +86,7 @@ LEFT JOIN LATERAL (
     ORDER BY w.run_at LIMIT 1
 ) j ON true
 WHERE q.tenant_id = n.tenant_id AND q.kind = n.kind AND q.priority = n.priority AND q.due_at = n.due_at
+  AND q.looks = n.looks
   AND NOT EXISTS (SELECT FROM jobs w WHERE {_IS_DUE})
 """  # noqa: S608  # constants only
 
@@ -171,12 +173,13 @@ class Live:
 
 @dataclass(frozen=True)
 class Look:
-    """What a look at one queue found: up to `quota` jobs; `due_at` as the queue's row had it."""
+    """What a look at one queue found: up to `quota` jobs; `due_at` and `looks` as the queue's row had them."""
 
     tenant_id: UUID
     kind: str
     priority: int
     due_at: datetime
+    looks: int
     quota: int
     found: int
 
@@ -246,12 +249,12 @@ async def waiting(
     )
     jobs: list[Waiting] = []
     looks: dict[tuple[UUID, str, int], Look] = {}
-    for tenant, kind, priority, due_at, quota, job_id, run_at, is_suspect in await cursor.fetchall():
+    for tenant, kind, priority, due_at, looked, quota, job_id, run_at, is_suspect in await cursor.fetchall():
         if job_id is not None:
             jobs.append(Waiting(tenant, kind, priority, job_id, run_at, is_suspect))
         key = (tenant, kind, priority)
         seen = looks[key].found if key in looks else 0
-        looks[key] = Look(tenant, kind, priority, due_at, quota, seen + (job_id is not None))
+        looks[key] = Look(tenant, kind, priority, due_at, looked, quota, seen + (job_id is not None))
     return jobs, list(looks.values())
 
 
@@ -269,6 +272,7 @@ async def rest_queues(
             "kinds": [one.kind for one in looks],
             "priorities": [one.priority for one in looks],
             "dues": [one.due_at for one in looks],
+            "looks": [one.looks for one in looks],
             "found": [one.found > 0 for one in looks],
         },
     )
@@ -344,10 +348,13 @@ async def note_holds(conn: AsyncConnection[TupleRow], modes: Mapping[str, Mode])
 
 
 async def forget_idle(conn: AsyncConnection[TupleRow], at: datetime) -> None:
-    """Remove queues that were empty at look after look, and the turns of tenants without a queue."""
+    """Remove queues that were empty at look after look, and the turns of tenants without a queue.
+
+    The last of these looks comes after a long rest, and one that is due is looked at first: who commits late is found.
+    """
     await conn.execute(
         """DELETE FROM active_queues q USING (
-               SELECT tenant_id, kind, priority FROM active_queues WHERE looks >= 2 AND due_at <= %s
+               SELECT tenant_id, kind, priority FROM active_queues WHERE looks >= 3 AND due_at > %s
                ORDER BY tenant_id, kind, priority FOR UPDATE
            ) idle
            WHERE q.tenant_id = idle.tenant_id AND q.kind = idle.kind AND q.priority = idle.priority""",

@@ -1,5 +1,6 @@
 """Whose attempts are written and pushed: the dispatcher on real PostgreSQL and Valkey, without workers."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -160,20 +161,65 @@ async def test_a_submission_that_commits_late_is_found_within_a_second(
 ) -> None:
     """It sees its queue active, and commits after the dispatcher has found the queue empty."""
     await deck.submit(tenants[0], 1)
-    late = prepare(
-        Submission("digest", {"text": "late"}, {}, None, bytes(32)),
-        handlers,
-        tenant=tenants[0],
-        registry=registry_row.id,
-        route="test",
-        at=utc_now(),
-    )
     async with api_db.transaction(tenants[0]) as conn:
-        assert await submission_repository.insert_jobs(conn, [late.new]) != [None]
+        await insert_late(conn, tenants[0], handlers, registry_row)
         assert await deck.run_pass() == 1
         assert await deck.run_pass() == 0
     deck.time.ahead += SECOND
     assert await deck.run_pass() == 1
+
+
+async def test_a_submission_that_commits_after_a_long_rest_is_found_with_the_next_look(
+    deck: Deck, tenants: list[UUID], api_db: Database, handlers: Handlers, registry_row: RegistryRow
+) -> None:
+    """The queue is not forgotten just when it is to be looked at."""
+    await deck.submit(tenants[0], 1)
+    async with api_db.transaction(tenants[0]) as conn:
+        await insert_late(conn, tenants[0], handlers, registry_row)
+        for ahead in (0, 1, 2):
+            deck.time.ahead = ahead * SECOND
+            await deck.run_pass()
+    assert await deck.rows("SELECT looks FROM active_queues") == [(2,)]
+    deck.time.ahead += timedelta(seconds=31)
+    assert await deck.run_pass() == 1
+
+
+async def test_a_queue_does_not_rest_where_a_submission_came_after_the_look(
+    deck: Deck,
+    tenants: list[UUID],
+    owner_db: Database,
+    api_db: Database,
+    handlers: Handlers,
+    registry_row: RegistryRow,
+) -> None:
+    """It finds the queue due already, and says only that it has a job."""
+    await deck.submit(tenants[0], 1)
+    await deck.run_pass()
+    async with owner_db.transaction() as conn:
+        await conn.execute("UPDATE active_queues SET due_at = now() - interval '1 min', looks = 1")
+    async with deck.db.transaction() as conn:
+        _, looks = await dispatch_repository.waiting(conn, {tenants[0]: 100}, ["digest"], utc_now())
+    async with api_db.transaction(tenants[0]) as conn:
+        await insert_late(conn, tenants[0], handlers, registry_row)
+        resting = asyncio.create_task(rest(deck, looks))
+        while not await deck.rows("SELECT FROM pg_locks WHERE NOT granted"):  # noqa: ASYNC110 - no event tells
+            await asyncio.sleep(0.01)
+    await resting
+    assert await deck.run_pass() == 1
+
+
+async def rest(deck: Deck, looks: list[dispatch_repository.Look]) -> None:
+    async with deck.db.transaction() as conn:
+        await dispatch_repository.rest_queues(conn, looks, utc_now(), short=SECOND, long=30 * SECOND)
+
+
+async def insert_late(
+    conn: AsyncConnection[Any], tenant: UUID, handlers: Handlers, registry: RegistryRow
+) -> None:
+    """Submit in a transaction that the test ends."""
+    one = Submission("digest", {"text": "late"}, {}, None, bytes(32))
+    new = prepare(one, handlers, tenant=tenant, registry=registry.id, route="test", at=utc_now()).new
+    assert await submission_repository.insert_jobs(conn, [new]) != [None]
 
 
 async def test_queues_that_stay_empty_are_forgotten_and_found_again(
@@ -186,6 +232,8 @@ async def test_queues_that_stay_empty_are_forgotten_and_found_again(
     for _ in range(4):
         await deck.run_pass()
         deck.time.ahead += timedelta(seconds=31)
+    await deck.run_pass()
+    deck.time.ahead += 2 * SECOND
     await deck.run_pass()
     assert await deck.rows("SELECT FROM active_queues") == await deck.rows("SELECT FROM turns") == []
     await deck.submit(tenants[0], 1)
