@@ -24,9 +24,10 @@ from relayer.jobs.service import JobService, Submitted
 from relayer.jobs.submission import Options, Submission, prepare
 from relayer.model.clock import utc_now
 from relayer.model.ids import new_id
-from relayer.settings import DispatcherSettings, RedisSettings
+from relayer.settings import DatabaseSettings, DispatcherSettings, RedisSettings
 from relayer.store import leases
 from relayer.store.database import Database
+from relayer.store.leases import LeaseLostError
 from relayer.store.registries import RegistryRow
 
 SECOND = timedelta(seconds=1)
@@ -261,19 +262,62 @@ async def test_the_bell_rings_for_a_queue_at_rest_only(deck: Deck, tenants: list
 
 
 async def test_two_dispatchers_never_give_one_job_two_attempts(
-    deck: Deck, tenants: list[UUID], relayer_db: Database
+    deck: Deck, tenants: list[UUID], owner_db: Database, urls: Any, handlers: Handlers, valkey_url: str
 ) -> None:
-    """The lease keeps them apart; behind it stands the index of live attempts."""
-    (job,) = await deck.submit(tenants[0], 1)
-    await deck.run_pass()
-    with pytest.raises(psycopg.errors.UniqueViolation):
-        async with relayer_db.transaction() as conn:
-            await conn.execute(
-                """INSERT INTO attempts (id, job_id, tenant_id, kind, priority, number, mode, state, dispatched_at)
-                   SELECT %s, job_id, tenant_id, kind, priority, 2, mode, 'dispatched', now() FROM attempts""",
-                [new_id()],
-            )
-    assert [one for _, _, one in await deck.dispatched()] == [job]
+    """The lease keeps them apart; where both believe that they lead, the index of live attempts does.
+
+    Every third round the lease goes to somebody else in the middle of both passes.
+    """
+    async with owner_db.transaction() as conn:
+        await conn.execute("UPDATE tenants SET running_cap = 10000")
+    jobs = [job for tenant in tenants for job in await deck.submit(tenant, 150)]
+    queue = JobQueue(RedisSettings(url=SecretStr(valkey_url)))
+    settings = DispatcherSettings(inline_window=7)
+    beaten: Counter[type[Exception]] = Counter()
+
+    async def run_pass(dispatcher: Dispatcher, epoch: int) -> int:
+        try:
+            return await dispatcher.run_pass(epoch)
+        except (psycopg.errors.UniqueViolation, psycopg.errors.DeadlockDetected, LeaseLostError) as error:
+            beaten[type(error)] += 1
+            return 0
+
+    async def lead(db: Database, owner: int) -> int:
+        await asyncio.sleep(owner % 10 / 1000)
+        async with db.transaction() as conn:
+            await conn.execute("UPDATE leases SET expires_at = '-infinity'")
+            epoch = await leases.acquire(conn, LEASE, str(owner), timedelta(minutes=1))
+        assert epoch is not None
+        return epoch
+
+    pushed = number = 0
+    async with Database(DatabaseSettings(url=SecretStr(urls.relayer))) as other_db:
+        both = [Dispatcher(db, queue, handlers, settings, deck.time) for db in (deck.db, other_db)]
+        epoch = await lead(deck.db, 0)
+        while pushed < len(jobs):
+            number += 1
+            assert number < 300, "they get nowhere"
+            passes = [run_pass(one, epoch) for one in both]
+            if number % 3 == 0:
+                epoch, *counts = await asyncio.gather(lead(other_db, number), *passes)
+            else:
+                counts = await asyncio.gather(*passes)
+            pushed += sum(counts)
+            # Workers take what is in the queue; a queue that was found empty is due again.
+            async with deck.db.transaction() as conn:
+                await conn.execute(
+                    """UPDATE attempts SET state = 'running', fencing_token = 1,
+                                           lease_expires_at = clock_timestamp() + interval '1 h'
+                       WHERE state = 'dispatched'"""
+                )
+            deck.time.ahead += SECOND
+    assert Counter(job for _, _, job in await deck.dispatched()) == Counter(jobs)
+    assert pushed == len(jobs)
+    written = await deck.rows("SELECT DISTINCT queue_job_id FROM attempts")
+    assert await queue.waiting(Mode.INLINE) == {row[0] for row in written}
+    # They did meet.
+    assert beaten[psycopg.errors.UniqueViolation] > 5
+    assert beaten[LeaseLostError] > 0
 
 
 async def test_an_unknown_kind_is_said_by_its_queue_until_its_plug_in_is_back(
