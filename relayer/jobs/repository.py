@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from datetime import datetime
+from typing import LiteralString
 from uuid import UUID
 
 from psycopg import AsyncConnection
@@ -33,6 +34,12 @@ LEFT JOIN LATERAL (SELECT number, progress FROM attempts WHERE job_id = j.id AND
 LEFT JOIN batches b ON b.id = j.batch_id
 """  # noqa: S608  # constants only
 
+_FILTERS: dict[str, LiteralString] = {
+    "state": " AND j.state = %(state)s",
+    "kind": " AND j.kind = %(kind)s",
+    "before": " AND j.id < %(before)s",
+}
+
 
 async def job(conn: AsyncConnection[TupleRow], job_id: UUID) -> Job | None:
     """Give a job that the current tenant may see."""
@@ -58,23 +65,27 @@ async def jobs(
     limit: int,
 ) -> list[Job]:
     """Give a tenant's jobs, newest first, from below the id `before`."""
+    values = {
+        "tenant": tenant,
+        "state": state and state.value,
+        "kind": kind,
+        "before": before,
+        "limit": limit,
+    }
     async with conn.cursor(row_factory=job_row) as cursor:
         await cursor.execute(
-            JOBS
-            + """WHERE j.tenant_id = %(tenant)s
-                   AND (%(state)s::text IS NULL OR j.state = %(state)s)
-                   AND (%(kind)s::text IS NULL OR j.kind = %(kind)s)
-                   AND (%(before)s::uuid IS NULL OR j.id < %(before)s)
-                 ORDER BY j.id DESC LIMIT %(limit)s""",
-            {
-                "tenant": tenant,
-                "state": state and state.value,
-                "kind": kind,
-                "before": before,
-                "limit": limit,
-            },
+            listing(given={name for name, value in values.items() if value is not None}), values
         )
         return await cursor.fetchall()
+
+
+def listing(given: Collection[str]) -> LiteralString:
+    """Give the query of a list with the filters that are `given`: no plan has to be good with and without them."""
+    query: LiteralString = JOBS + "WHERE j.tenant_id = %(tenant)s"
+    for name, condition in _FILTERS.items():
+        if name in given:
+            query += condition
+    return query + " ORDER BY j.id DESC LIMIT %(limit)s"
 
 
 async def ask_to_cancel(conn: AsyncConnection[TupleRow], job_id: UUID, at: datetime) -> None:

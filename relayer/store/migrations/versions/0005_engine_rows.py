@@ -1,4 +1,4 @@
-"""Unknown kinds are said by their queues; redrives remember how far they got."""
+"""Unknown kinds are said by their queues; redrives remember how far they got; jobs are listed by their state."""
 
 from importlib.resources import files
 

@@ -1,4 +1,4 @@
--- Unknown kinds are said by their queues; redrives remember how far they got.
+-- Unknown kinds are said by their queues; redrives remember how far they got; jobs are listed by their state.
 
 -- A queue says why its jobs wait; none of them says it by itself.
 ALTER TABLE active_queues DROP CONSTRAINT active_queues_held_by_check;
@@ -16,3 +16,5 @@ CREATE INDEX redrives_open ON redrives (tenant_id, next_run_at, id) WHERE finish
 
 -- An UPDATE of any column is what a row lock asks for.
 GRANT UPDATE (expires_at) ON idempotency_keys TO jobseal_relayer;
+
+CREATE INDEX jobs_by_state ON jobs (tenant_id, state, id DESC);
