@@ -13,8 +13,8 @@ from relayer.jobs import blob_repository, repository, submission_repository
 from relayer.jobs.blob_reader import BlobReader
 from relayer.jobs.blob_references import parse_reference
 from relayer.jobs.errors import JobEndedError, JobNotEndedError, OutputDeletedError, WaitingCapError
-from relayer.jobs.handlers.policy import TimeLimits
-from relayer.jobs.handlers.registry import Handlers, limits_of
+from relayer.jobs.handlers.policy import RetryPolicy, TimeLimits
+from relayer.jobs.handlers.registry import Handlers, limits_of, retry_of
 from relayer.jobs.records import Attempt, Job, JobEvent
 from relayer.jobs.submission import Options, Prepared, Submission, prepare, shorter
 from relayer.jobs.submission_repository import UsedKey
@@ -203,12 +203,16 @@ class JobService:
         """Give the options of a job that is run again; what its kind allows may have shrunk since."""
         handler = self._handlers.get(job.kind)
         limits = TimeLimits() if handler is None else limits_of(handler)
+        policy = RetryPolicy() if handler is None else retry_of(handler)
+        codes = None if job.retry_codes is None else frozenset(job.retry_codes)
+        if codes is not None and policy.codes is not None:
+            codes &= policy.codes
         return Options(
             priority=job.priority,
-            max_attempts=job.max_attempts,
+            max_attempts=min(job.max_attempts, policy.max_attempts),
             first_backoff=job.first_backoff,
             longest_backoff=job.longest_backoff,
-            retry_codes=None if job.retry_codes is None else tuple(job.retry_codes),
+            retry_codes=None if codes is None else tuple(codes),
             queue_limit=shorter(job.queue_limit, limits.queue),
             run_limit=shorter(job.run_limit, limits.run),
             total_limit=shorter(job.total_limit, limits.total),

@@ -28,8 +28,8 @@ _FURTHEST = timedelta(days=365)
 class Options:
     """How a job is to be run; None everywhere: as its kind has it.
 
-    `max_attempts`, the backoffs and `retry_codes` make up the retry policy, the limits are times; none may be more
-    than the kind allows.
+    `max_attempts`, the backoffs and `retry_codes` make up the retry policy, the limits are times. No job may be tried
+    more often, of other errors, or for longer than its kind allows.
     """
 
     priority: Priority = Priority.NORMAL
@@ -129,6 +129,19 @@ def _canonical(submission: Submission, handler: Handler) -> bytes:
 
 def _retry(options: Options, handler: Handler) -> dict[str, Any]:
     policy = retry_of(handler)
+    if options.max_attempts is not None and options.max_attempts > policy.max_attempts:
+        raise _invalid(
+            "/retry/max_attempts",
+            "too_large",
+            f"the kind '{handler.kind}' allows {policy.max_attempts} at most",
+        )
+    for number, code in enumerate(options.retry_codes or ()):
+        if policy.codes is not None and code not in policy.codes:
+            raise _invalid(
+                f"/retry/codes/{number}",
+                "not_allowed",
+                f"the kind '{handler.kind}' allows another try only after {_listed(policy.codes)}",
+            )
     first = policy.first_backoff if options.first_backoff is None else options.first_backoff
     longest = policy.longest_backoff if options.longest_backoff is None else options.longest_backoff
     if longest < first:
@@ -181,6 +194,10 @@ def _run_at(options: Options, at: datetime) -> datetime:
 
 def _seconds(time: timedelta) -> str:
     return f"{time.total_seconds():g} s"
+
+
+def _listed(codes: frozenset[str]) -> str:
+    return ", ".join(sorted(codes)) or "none"
 
 
 def _invalid(pointer: str, code: str, sentence: str) -> InvalidInputError:

@@ -11,7 +11,7 @@ from relayer.jobs.canceller import LEASE, Canceller
 from relayer.jobs.execution import Result
 from relayer.jobs.failure import Stop
 from relayer.jobs.handlers.base import Context, HandlerInput, Mode, Output
-from relayer.jobs.handlers.policy import TimeLimits
+from relayer.jobs.handlers.policy import RetryPolicy, TimeLimits
 from relayer.jobs.queue import JobQueue
 from relayer.jobs.records import OpenAttempt
 from relayer.jobs.transition import JobOutput
@@ -192,7 +192,7 @@ async def test_anothers_job_cannot_be_touched_and_is_as_unknown_as_one_that_neve
 OPTIONS: Body = {
     "metadata": {"order": "17"},
     "priority": "high",
-    "retry": {"max_attempts": 7, "first_backoff_seconds": 1, "longest_backoff_seconds": 9, "codes": ["a"]},
+    "retry": {"max_attempts": 2, "first_backoff_seconds": 1, "longest_backoff_seconds": 9, "codes": ["a"]},
     "limits": {"queue_seconds": 60, "run_seconds": 30, "total_seconds": 600},
 }
 
@@ -263,27 +263,31 @@ class Nothing(HandlerInput):
 
 
 class Shrinking:
-    """A kind that allowed more time yesterday."""
+    """A kind that allowed more time and more tries yesterday."""
 
     kind = "shrinking"
     mode = Mode.INLINE
     input_model = Nothing
     limits = TimeLimits()
+    retry = RetryPolicy()
 
     async def run(self, job_input: Nothing, context: Context) -> Output:
         return Output.json(None)
 
 
-async def test_a_job_runs_again_with_no_more_time_than_its_kind_allows_by_now(
+async def test_a_job_runs_again_with_no_more_than_its_kind_allows_by_now(
     settings: Settings, owner_db: Database, engine: Engine
 ) -> None:
     handler = Shrinking()
     async with serving(create_app(settings, job_handlers={handler.kind: handler})) as client:
         acme = Caller(client, await new_key(owner_db, "acme"))
-        value = {"kind": "shrinking", "input": {}, "limits": {"queue_seconds": 5}}
+        value: Body = {"kind": "shrinking", "input": {}, "limits": {"queue_seconds": 5}}
+        value["retry"] = {"max_attempts": 2, "codes": ["busy", "away"]}
         job = (await acme.post_json("/v1/jobs", value, idempotency_key="one")).json()
         assert job["limits"] == {"queue_seconds": 5, "run_seconds": 86400, "total_seconds": None}
         await engine.fail(job)
         handler.limits = TimeLimits(timedelta(seconds=9), timedelta(seconds=8), timedelta(seconds=7))
+        handler.retry = RetryPolicy(max_attempts=1, codes=frozenset({"away"}))
         again = (await acme.post(f"/v1/jobs/{job['id']}/rerun", b"")).json()
+        assert (again["retry"]["max_attempts"], again["retry"]["codes"]) == (1, ["away"])
         assert again["limits"] == {"queue_seconds": 5, "run_seconds": 8, "total_seconds": 7}

@@ -55,7 +55,7 @@ async def test_a_job_is_run_as_its_kind_has_it(acme: Caller) -> None:
 async def test_what_is_asked_for_is_what_the_job_says(hasty: Caller) -> None:
     given = {
         "priority": "high",
-        "retry": {"max_attempts": 20, "first_backoff_seconds": 0.5, "codes": ["busy", "busy"]},
+        "retry": {"max_attempts": 2, "first_backoff_seconds": 0.5, "codes": ["busy", "busy"]},
         "limits": {"run_seconds": 1.25, "total_seconds": 100},
     }
     answer = await hasty.post_json("/v1/jobs", {"kind": "hasty", "input": {}} | given, idempotency_key="one")
@@ -63,7 +63,7 @@ async def test_what_is_asked_for_is_what_the_job_says(hasty: Caller) -> None:
     job = answer.json()
     assert job["priority"] == "high"
     assert job["retry"] == {
-        "max_attempts": 20,
+        "max_attempts": 2,
         "first_backoff_seconds": 0.5,
         "longest_backoff_seconds": 30,
         "codes": ["busy"],
@@ -167,6 +167,8 @@ async def test_an_option_that_does_not_fit_is_refused_at_its_place(
         ({"limits": {"queue_seconds": 60.5}}, "/limits/queue_seconds", "too_large"),
         ({"limits": {"run_seconds": 11}}, "/limits/run_seconds", "too_large"),
         ({"limits": {"total_seconds": 101}}, "/limits/total_seconds", "too_large"),
+        ({"retry": {"max_attempts": 5}}, "/retry/max_attempts", "too_large"),
+        ({"retry": {"codes": ["busy", "broken"]}}, "/retry/codes/1", "not_allowed"),
         ({"retry": {"first_backoff_seconds": 31}}, "/retry/longest_backoff_seconds", "too_small"),
         ({"retry": {"longest_backoff_seconds": 2}}, "/retry/longest_backoff_seconds", "too_small"),
         ({"run_at": "9999-12-31T23:59:59Z"}, "/run_at", "too_far"),
@@ -179,6 +181,23 @@ async def test_an_option_that_is_more_than_the_kind_allows_is_refused_at_its_pla
     answer = await hasty.post_json("/v1/jobs", value, idempotency_key="one")
     body = assert_problem(answer, 422, "invalid_input")
     assert [(fault["pointer"], fault["code"]) for fault in body["errors"]] == [(pointer, code)]
+
+
+@pytest.mark.parametrize(
+    ("retry", "sentence"),
+    [
+        ({"max_attempts": 20}, "the kind 'hasty' allows 4 at most"),
+        ({"codes": ["broken"]}, "the kind 'hasty' allows another try only after away, busy"),
+    ],
+)
+async def test_who_asks_for_more_tries_is_told_what_the_kind_allows(
+    hasty: Caller, retry: Body, sentence: str
+) -> None:
+    value: Any = {"kind": "hasty", "input": {}, "retry": retry}
+    body = assert_problem(
+        await hasty.post_json("/v1/jobs", value, idempotency_key="one"), 422, "invalid_input"
+    )
+    assert [fault["detail"] for fault in body["errors"]] == [sentence]
 
 
 async def test_a_tenant_with_a_full_waiting_room_is_refused_and_its_known_keys_are_not(
