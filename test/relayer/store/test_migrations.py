@@ -94,3 +94,28 @@ def test_blobs_that_were_there_are_counted_used_and_marked(owner_url: str, upgra
         assert conn.execute("SELECT * FROM blob_uses").fetchall() == []
         marked = conn.execute("SELECT hash FROM blobs WHERE unowned_since IS NOT NULL").fetchall()
         assert set(marked) == {(unowned,), (other,)}
+
+
+def test_jobs_of_kinds_that_were_unknown_say_so_no_more(owner_url: str, upgrade: Upgrade) -> None:
+    upgrade("0004")
+    tenant, job, redrive = new_id(), new_id(), new_id()
+    with psycopg.connect(owner_url) as conn:
+        conn.execute("INSERT INTO tenants (id, name, created_at) VALUES (%s, 't', now())", [tenant])
+        conn.execute("INSERT INTO registries (chain_id, address, first_block) VALUES (1, %s, 0)", [bytes(20)])
+        conn.execute(
+            """INSERT INTO jobs (id, tenant_id, registry_id, ticket, kind, state, status_reason, input, input_hash,
+                                 metadata, salt, max_attempts, run_at, created_at)
+               SELECT %s, %s, id, 0, 'gone', 'created', 'unknown_kind', '{}', %s, '{}', %s, 1, now(), now()
+               FROM registries""",
+            [job, tenant, bytes(32), bytes(32)],
+        )
+        conn.execute(
+            """INSERT INTO redrives (id, tenant_id, actor, failed_to, rate, matched, created_at, next_run_at)
+               VALUES (%s, %s, 'test', now(), 1, 0, now(), now())""",
+            [redrive, tenant],
+        )
+    upgrade("0005")
+    with psycopg.connect(owner_url) as conn:
+        assert conn.execute("SELECT status_reason FROM jobs").fetchall() == [("queued",)]
+        assert conn.execute("SELECT taken_to, taken_to_id FROM redrives").fetchall() == [(None, None)]
+        conn.execute("INSERT INTO active_queues VALUES (%s, 'gone', 1, now(), 0, 'unknown_kind')", [tenant])
