@@ -82,11 +82,38 @@ async def deck(
     return Deck(service, relayer_db, Dispatcher(relayer_db, queue, handlers, settings, time), time)
 
 
-async def test_one_job_beside_five_thousand_is_among_the_first_two(deck: Deck, tenants: list[UUID]) -> None:
+async def test_one_job_in_the_middle_of_a_flood_waits_for_the_window_at_most(
+    deck: Deck, tenants: list[UUID], owner_db: Database
+) -> None:
+    """What is in the window goes before it, and of what is dispatched from then on at most one job."""
+    async with owner_db.transaction() as conn:
+        await conn.execute("UPDATE tenants SET running_cap = 10000")
+
+    async def take_ten() -> None:
+        """Let workers open what has been in the queue for longest."""
+        async with owner_db.transaction() as conn:
+            await conn.execute(
+                """UPDATE attempts SET state = 'running', fencing_token = 1,
+                                       lease_expires_at = clock_timestamp() + interval '1 h'
+                   WHERE id IN (SELECT id FROM attempts WHERE state = 'dispatched' ORDER BY id LIMIT 10)"""
+            )
+
     await deck.submit(tenants[0], 5_000)
+    assert await deck.run_pass() == 100
+    for _ in range(5):
+        await take_ten()
+        assert await deck.run_pass() == 10
     (late,) = await deck.submit(tenants[1], 1)
-    await deck.run_pass()
-    assert late in [job for _, _, job in (await deck.dispatched())[:2]]
+    before = await deck.dispatched()
+    assert await deck.run_pass() == 0
+    await take_ten()
+    assert await deck.run_pass() > 0
+    assert late in [job for _, _, job in (await deck.dispatched())[len(before) :][:2]]
+    ahead = await deck.rows(
+        """SELECT FROM attempts WHERE state = 'dispatched' AND id < (SELECT id FROM attempts WHERE job_id = %s)""",
+        late,
+    )
+    assert len(ahead) <= 100
 
 
 async def test_a_flood_over_kinds_gains_nothing(deck: Deck, tenants: list[UUID]) -> None:
