@@ -17,10 +17,10 @@ from relayer.store import leases
 from relayer.store.database import Database
 
 LEASE = "redriver"
-# A redrive whose next turn comes within the first of these gets the turns of the second: jobs that wait count
-# against their tenant's cap, and a redrive's letters are no such jobs before it is their time.
-_REFILL_WITHIN = timedelta(seconds=2)
+# Waiting jobs count against their tenant's cap, so a letter begins to wait only so long before its turn.
 _AHEAD = timedelta(seconds=5)
+# A redrive is carried on when its next turn is as near as this: not for every single letter.
+_REFILL_WITHIN = timedelta(seconds=2)
 _LIMIT = 500
 # Keeps a pass shorter than the lease.
 _TURNS = 20
@@ -40,7 +40,7 @@ class Redriver:
         Their times to run are spread by the redrive's rate. A redrive is over when nothing that it asks for is left.
 
         Raises:
-            LeaseLostError: another process leads; nothing was written.
+            LeaseLostError: another process leads; no more was written.
             UnavailableError: the database is away.
 
         """
@@ -60,6 +60,8 @@ class Redriver:
             redrive = await repository.next_due(conn, at + _REFILL_WITHIN, self._last_tenant)
             if redrive is None:
                 return None
+            # Also where this goes wrong: the others have their turns.
+            self._last_tenant = redrive.tenant_id
             start = max(at, redrive.next_run_at)
             limit = min(_LIMIT, ceil((at + _AHEAD - start).total_seconds() * redrive.rate))
             # One more tells whether this is the end.
@@ -78,7 +80,6 @@ class Redriver:
                 next_run_at=start + timedelta(seconds=len(letters) / redrive.rate),
                 finished_at=at if len(found) <= limit else None,
             )
-        self._last_tenant = redrive.tenant_id
         return len(letters)
 
 
