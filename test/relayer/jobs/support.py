@@ -189,6 +189,32 @@ async def pages_of(conn: AsyncConnection[Any], query: str, values: Mapping[str, 
     return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
 
 
+@contextmanager
+def dying(*arguments: str) -> Iterator[Callable[[int], str]]:
+    """Do a piece of work in a child that dies at a line; give how the child ended."""
+    process = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("dying.py")), *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    stdin, stdout = process.stdin, process.stdout
+
+    def run(number: int) -> str:
+        stdin.write(f"{number}\n")
+        stdin.flush()
+        return stdout.readline().strip()
+
+    try:
+        yield run
+    finally:
+        stdin.close()
+        stdout.close()
+        process.wait()
+
+
 def has_line(path: Path, line: str) -> bool:
     """Whether a handler has written a line."""
     return path.exists() and line in path.read_text().splitlines()

@@ -4,11 +4,8 @@ import asyncio
 import hashlib
 import os
 import shutil
-import subprocess
-import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +15,7 @@ from uuid import UUID
 import psycopg
 import pytest
 from dying import DATA
+from support import dying
 
 from relayer.jobs.blob_collector import LEASE, BlobCollector
 from relayer.jobs.blob_service import BlobService
@@ -309,32 +307,6 @@ async def test_a_collector_that_lost_its_session_takes_nothing_from_the_next_own
     with pytest.raises(UnavailableError):
         await collector.run_pass(epoch)
     assert await content(uploads, tenants[1], blob_hash) == data
-
-
-@contextmanager
-def dying(*arguments: str) -> Iterator[Callable[[int], str]]:
-    """Do a piece of work in a child that dies at a line; give how the child ended."""
-    process = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("dying.py")), *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    stdin, stdout = process.stdin, process.stdout
-
-    def run(number: int) -> str:
-        stdin.write(f"{number}\n")
-        stdin.flush()
-        return stdout.readline().strip()
-
-    try:
-        yield run
-    finally:
-        stdin.close()
-        stdout.close()
-        process.wait()
 
 
 @pytest.mark.campaign
