@@ -173,9 +173,9 @@ async def before_reap(engine: Engine) -> list[UUID]:
     jobs = [await engine.submit(), await engine.submit("test.sleep")]
     assert await engine.platform.dispatch() == 2
     assert len(await engine.open(lease=timedelta(0))) == 2
-    jobs.append(await engine.submit(queue_limit=timedelta(milliseconds=100)))
+    jobs.append(await engine.submit(queue_limit=timedelta(hours=1)))
     assert await engine.platform.dispatch() == 1
-    await asyncio.sleep(0.1)
+    await engine.execute("UPDATE jobs SET expires_at = now() WHERE state = 'created'")
     return jobs
 
 

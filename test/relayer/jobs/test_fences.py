@@ -205,8 +205,9 @@ async def silent_workers(stage: Stage) -> Run:
     """An attempt has lost its worker, and a job in the queue has waited too long."""
     await stage.submit()
     assert len(await stage.open(NO_TIME)) == 1
-    await stage.submit(queue_limit=timedelta(milliseconds=1))
-    await stage.platform.dispatch()
+    await stage.submit(queue_limit=timedelta(hours=1))
+    assert await stage.platform.dispatch() == 1
+    await stage.platform.rows("UPDATE jobs SET expires_at = now() WHERE state = 'created' RETURNING id")
     return Reaper(stage.relayer_db, ReaperSettings(), utc_now).run_pass
 
 
