@@ -67,15 +67,16 @@ def relayer(
     ] = None,
 ) -> None:
     """Run the loops that dispatch, watch, confirm and index. Run two or more of these."""
+    import uvloop  # noqa: PLC0415
+
     from relayer import app as root  # noqa: PLC0415
-    from relayer.store.runner import Runner  # noqa: PLC0415
     from relayer.telemetry import logs  # noqa: PLC0415
 
     names = set(only or root.LOOPS)
     if not names.issubset(root.LOOPS):
         raise typer.BadParameter(f"no such loop; choose of {', '.join(root.LOOPS)}", param_hint="--only")
     logs.configure("relayer")
-    Runner().run(root.run_relayer(names))
+    uvloop.run(root.run_relayer(names))
 
 
 @app.command()

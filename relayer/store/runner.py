@@ -1,4 +1,4 @@
-"""Doors from synchronous code (an RQ entry, the CLI) into asynchronous code: one loop a process, uvloop's."""
+"""Doors from synchronous code (an RQ entry, the CLI) into asynchronous code: one loop a process."""
 
 import asyncio
 import threading
@@ -15,7 +15,7 @@ class Runner:
     """One event loop that lives as long as the process, so that connections outlast a call."""
 
     def __init__(self) -> None:
-        self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+        self._runner = asyncio.Runner()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run to the end and give the result."""
@@ -27,7 +27,7 @@ class Runner:
 
 
 class ThreadRunner:
-    """One event loop in a thread of its own, so that work goes on while the caller does something else."""
+    """One event loop, uvloop's, in a thread of its own, so that work goes on while the caller does something else."""
 
     def __init__(self) -> None:
         self._loop = uvloop.new_event_loop()
