@@ -71,8 +71,8 @@ class LeaseKeeper:
             self._holds[attempt.id] = hold
             if not self._threads:
                 self._threads = [
-                    threading.Thread(target=target, name=target.__name__, daemon=True)
-                    for target in (self._renew, self._watch)
+                    threading.Thread(target=self._keep, args=[look], name=look.__name__, daemon=True)
+                    for look in (self._renew, self._watch)
                 ]
                 for thread in self._threads:
                     thread.start()
@@ -100,33 +100,36 @@ class LeaseKeeper:
             hold.end(Stop.DRAINED)
 
     def close(self) -> None:
-        """End the threads."""
+        """End the threads and the connection."""
         self._closing.set()
         for thread in self._threads:
             thread.join()
+        self._disconnect()
 
     def _all(self) -> list[Hold]:
         with self._lock:
             return list(self._holds.values())
 
-    def _renew(self) -> None:
+    def _keep(self, look: Callable[[], None]) -> None:
+        """Look again and again; what goes wrong is said, because every lease of this process hangs on its threads."""
         while not self._closing.wait(self._settings.check_every.total_seconds()):
             try:
-                self._look_after([hold for hold in self._all() if hold.stop is not Stop.LOST])
-            except Exception:  # noqa: BLE001 - every lease of this process hangs on this thread
+                look()
+            except Exception:  # noqa: BLE001 - whatever it is, the next look may do
                 traceback.print_exc()
-        self._disconnect()
+
+    def _renew(self) -> None:
+        self._look_after([hold for hold in self._all() if hold.stop is not Stop.LOST])
 
     def _watch(self) -> None:
-        while not self._closing.wait(self._settings.check_every.total_seconds()):
-            self._beat()
-            now = time.monotonic()
-            for hold in self._all():
-                if hold.until < now and hold.stop is not Stop.LOST:
-                    hold.end(Stop.LOST)
-            stuck = [hold for hold in self._all() if hold.is_stuck(now)]
-            if stuck:
-                self._end_process(stuck)
+        self._beat()
+        now = time.monotonic()
+        for hold in self._all():
+            if hold.until < now and hold.stop is not Stop.LOST:
+                hold.end(Stop.LOST)
+        stuck = [hold for hold in self._all() if hold.is_stuck(now)]
+        if stuck:
+            self._end_process(stuck)
 
     def _look_after(self, holds: list[Hold]) -> None:
         """Renew the leases, or only see whether they still hold and whether somebody asked for a cancellation."""
