@@ -45,9 +45,16 @@ WITH free AS MATERIALIZED (
 SELECT o.*, o.job_id IN (SELECT id FROM moved) AS has_begun FROM opened o
 """  # noqa: S608  # constants only
 
+_HELD = """
+FROM attempts a
+JOIN unnest(%(ids)s::uuid[], %(tokens)s::bigint[]) AS h (id, token) ON h.id = a.id AND h.token = a.fencing_token
+JOIN jobs j ON j.id = a.job_id
+WHERE a.state = 'running'
+"""
+
 # Both tell of each attempt that is still held whether its job is to be cancelled, and whether its lease was renewed.
 # A row that is locked is being finished, maybe by this process: to wait for it could be to wait for oneself.
-RENEW = """
+RENEW = f"""
 WITH free AS MATERIALIZED (
     SELECT a.id, h.progress
     FROM attempts a JOIN unnest(%(ids)s::uuid[], %(tokens)s::bigint[], %(progress)s::jsonb[])
@@ -60,19 +67,11 @@ WITH free AS MATERIALIZED (
     RETURNING a.id
 )
 SELECT a.id, j.cancel_requested_at IS NOT NULL, a.id IN (SELECT id FROM renewed)
-FROM attempts a
-JOIN unnest(%(ids)s::uuid[], %(tokens)s::bigint[]) AS h (id, token) ON h.id = a.id AND h.token = a.fencing_token
-JOIN jobs j ON j.id = a.job_id
-WHERE a.state = 'running'
-"""
+{_HELD}"""  # noqa: S608  # constants only
 
-CHECK = """
+CHECK = f"""
 SELECT a.id, j.cancel_requested_at IS NOT NULL, false
-FROM attempts a
-JOIN unnest(%(ids)s::uuid[], %(tokens)s::bigint[]) AS h (id, token) ON h.id = a.id AND h.token = a.fencing_token
-JOIN jobs j ON j.id = a.job_id
-WHERE a.state = 'running'
-"""
+{_HELD}"""  # constants only
 
 _FINISH = """
 WITH held AS MATERIALIZED (

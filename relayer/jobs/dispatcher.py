@@ -206,11 +206,12 @@ class Dispatcher:
     def _parcels(self, mode: Mode, attempts: Sequence[tuple[UUID, bool]]) -> Iterator[Parcel]:
         """Pack attempts, given with whether they are suspect; a suspect of a shared process has it for itself."""
         size = self._parcel_sizes[mode]
-        alone = [id_ for id_, is_suspect in attempts if is_suspect and mode is Mode.INLINE]
-        others = [id_ for id_, _ in attempts if id_ not in alone]
-        for start in range(0, len(others), size):
-            yield Parcel(new_id(), tuple(others[start : start + size]))
-        for id_ in alone:
+        packed: dict[bool, list[UUID]] = {False: [], True: []}
+        for id_, is_suspect in attempts:
+            packed[is_suspect and mode is Mode.INLINE].append(id_)
+        for start in range(0, len(packed[False]), size):
+            yield Parcel(new_id(), tuple(packed[False][start : start + size]))
+        for id_ in packed[True]:
             yield Parcel(new_id(), (id_,), alone=True)
 
 

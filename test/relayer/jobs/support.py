@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncCursor
 
 from relayer.jobs.canceller import LEASE as CANCELLER
 from relayer.jobs.canceller import Canceller
@@ -181,7 +181,7 @@ def command(environment: Mapping[str, str], *arguments: str) -> Iterator[subproc
         process.stderr.close()
 
 
-async def pages_of(conn: AsyncConnection[Any], query: str, values: Mapping[str, Any]) -> int:
+async def pages_of(conn: AsyncConnection[Any] | AsyncCursor[Any], query: str, values: Any) -> int:
     """Give how many pages a query reads: what it costs, on any machine."""
     cursor = await conn.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {query}".encode(), values)
     ((plans,),) = await cursor.fetchall()

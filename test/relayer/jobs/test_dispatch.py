@@ -14,7 +14,7 @@ import pytest
 from psycopg import AsyncConnection, AsyncCursor
 from psycopg.rows import TupleRow
 from pydantic import SecretStr
-from support import Time
+from support import Time, pages_of
 
 from relayer.jobs import dispatch_repository, submission_repository
 from relayer.jobs.dispatcher import LEASE, Dispatcher
@@ -386,12 +386,8 @@ class Measured(AsyncCursor[TupleRow]):
     async def execute(self, query: Any, params: Any = None, **rest: Any) -> Self:
         text = query if isinstance(query, str) else query.decode()
         if text.lstrip().startswith(("WITH", "SELECT", "INSERT", "UPDATE", "DELETE")):
-            plain = AsyncCursor(self.connection)
             async with self.connection.transaction(force_rollback=True):
-                await plain.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {text}".encode(), params)
-                ((plans,),) = await plain.fetchall()
-            plan = plans[0]["Plan"]
-            self.pages[text] += plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+                self.pages[text] += await pages_of(AsyncCursor(self.connection), text, params)
         return await super().execute(query, params, **rest)
 
 
