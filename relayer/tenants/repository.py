@@ -1,13 +1,17 @@
 """All SQL of tenants and API keys."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from uuid import UUID
 
 from psycopg import AsyncConnection
-from psycopg.rows import TupleRow, class_row
+from psycopg.rows import TupleRow
+
+from relayer.tenants.plans import Limits
 
 Connection = AsyncConnection[TupleRow]
+
+LIMITS = ", ".join(field.name for field in fields(Limits))
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +31,12 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True)
 class AuthenticatedKey:
-    """What a valid key stands for."""
+    """What a valid key stands for, and what its tenant may use."""
 
     key_id: UUID
     tenant_id: UUID
-    scopes: list[str]
+    scopes: frozenset[str]
+    limits: Limits
 
 
 async def insert_tenant(conn: Connection, tenant_id: UUID, name: str, at: datetime) -> bool:
@@ -85,8 +90,9 @@ async def revoke_key(conn: Connection, key_id: UUID, at: datetime) -> bool:
 
 async def authenticate(conn: Connection, digest: bytes, at: datetime) -> AuthenticatedKey | None:
     """The live key with this digest; the one lookup that needs no tenant, by a function of the owner."""
-    async with conn.cursor(row_factory=class_row(AuthenticatedKey)) as cursor:
-        await cursor.execute(
-            "SELECT key_id, tenant_id, scopes FROM authenticate_api_key(%s, %s)", (digest, at)
-        )
-        return await cursor.fetchone()
+    cursor = await conn.execute(
+        f"SELECT key_id, tenant_id, scopes, {LIMITS} FROM authenticate_api_key(%s, %s)",  # noqa: S608 - constants only
+        (digest, at),
+    )
+    row = await cursor.fetchone()
+    return None if row is None else AuthenticatedKey(row[0], row[1], frozenset(row[2]), Limits(*row[3:]))

@@ -14,6 +14,7 @@ from relayer.settings import KeySettings
 from relayer.store.database import Database
 from relayer.tenants import repository
 from relayer.tenants.keys import generate_key, is_well_formed, key_digest
+from relayer.tenants.plans import Limits
 
 DEFAULT_LIFETIME = timedelta(days=90)
 MAX_LIFETIME = timedelta(days=365)
@@ -46,6 +47,7 @@ class Principal:
     tenant_id: UUID
     key_id: UUID
     scopes: frozenset[str]
+    limits: Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,4 +151,4 @@ class Authenticator:
             found = await repository.authenticate(conn, key_digest(key, self._pepper), self._clock())
         if found is None:
             return None
-        return Principal(found.tenant_id, found.key_id, frozenset(found.scopes))
+        return Principal(found.tenant_id, found.key_id, found.scopes, found.limits)
