@@ -5,11 +5,8 @@ import atexit
 import os
 import signal
 import socket
-import sys
 import threading
-import traceback
-from collections.abc import Collection, Sequence
-from concurrent.futures import Future
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -19,6 +16,7 @@ from uuid import UUID
 from relayer.jobs.execution import Execution, Result
 from relayer.jobs.handlers.registry import Handlers, load_handlers
 from relayer.jobs.inline import InlineWorker
+from relayer.jobs.inline_desk import InlineDesk
 from relayer.jobs.isolated import IsolatedWorker
 from relayer.jobs.job_blobs import JobBlobs
 from relayer.jobs.lease_keeper import LeaseKeeper
@@ -32,8 +30,6 @@ from relayer.store.database import Database
 from relayer.store.runner import Runner, ThreadRunner
 
 _GAVE_UP = 70
-# How many inline attempts may run in a process when it takes more.
-_ROOM = 100
 # How long the last ends of a process that gives up may take to be written.
 _LAST_WRITE_S = 10.0
 # A horse shares these with its worker.
@@ -42,32 +38,13 @@ scratch = Path(os.devnull)
 
 
 def run_inline(attempt_ids: list[str], alone: bool = False) -> None:  # as JSON brings it
-    """Begin attempts of inline handlers in this process, and return when there is room for more.
-
-    Those that run `alone` have nobody beside them whom they could take along when they kill the process.
-    """
-    desk = _inline_desk()
-    if alone:
-        desk.wait_until_idle()
-    desk.begin([UUID(one) for one in attempt_ids])
-    if alone:
-        desk.wait_until_idle()
-    desk.wait_for_room()
-
-
-def warm_up() -> None:
-    """Open what inline attempts need, so that the first one need not wait for it."""
-    _inline_desk()
+    """Begin attempts of inline handlers in this process."""
+    inline_desk().begin([UUID(one) for one in attempt_ids], alone=alone)
 
 
 def drain_inline() -> None:
     """Hand back what still runs in this process when its time of grace is over. May be called by a signal handler."""
-    _inline_desk().parts.drain_later()
-
-
-def finish_inline() -> None:
-    """Wait until nothing runs in this process any more."""
-    _inline_desk().wait_until_idle()
+    _inline_parts().drain_later()
 
 
 def run_isolated(attempt_ids: list[str]) -> None:
@@ -145,46 +122,6 @@ def _parts(runner: Runner | ThreadRunner) -> _Parts:
     )
 
 
-class InlineDesk:
-    """Where inline attempts of this process are begun and counted: more are taken while some still run."""
-
-    def __init__(self, parts: _Parts, runner: ThreadRunner, handlers: Handlers) -> None:
-        self.parts = parts
-        self._runner = runner
-        self._worker = InlineWorker(parts.execution, parts.keeper, handlers, parts.blobs)
-        self._running = 0
-        self._changed = threading.Condition()
-
-    def begin(self, ids: Collection[UUID]) -> None:
-        """Begin attempts; one that cannot be opened is pushed again after a while."""
-        self._count(len(ids))
-        self._runner.start(self._worker.run(ids, lambda ended: self._count(-ended))).add_done_callback(_say)
-
-    def wait_for_room(self) -> None:
-        """Wait until fewer attempts run than one process should have."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._running < _ROOM)
-
-    def wait_until_idle(self) -> None:
-        """Wait until none runs."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._running == 0)
-
-    def _count(self, more: int) -> None:
-        with self._changed:
-            self._running += more
-            self._changed.notify_all()
-
-
-def _say(done: "Future[None]") -> None:
-    """Print what broke a whole group of attempts; their leases run out."""
-    error = done.exception()
-    if isinstance(error, UnavailableError):
-        sys.stderr.write(f"{error}\n")
-    elif error is not None:
-        traceback.print_exception(error)
-
-
 async def _write_last(
     database: DatabaseSettings,
     name: str,
@@ -199,12 +136,23 @@ async def _write_last(
 
 
 @cache
-def _inline_desk() -> InlineDesk:
-    """One a process: its loop, connection and handlers serve every call."""
-    runner = ThreadRunner()
-    parts = _parts(runner)
+def _inline_parts() -> _Parts:
+    parts = _parts(_inline_runner())
     atexit.register(parts.close)
-    return InlineDesk(parts, runner, installed_handlers())
+    return parts
+
+
+@cache
+def _inline_runner() -> ThreadRunner:
+    return ThreadRunner()
+
+
+@cache
+def inline_desk() -> InlineDesk:
+    """One a process: its loop, connection and handlers serve every call."""
+    parts = _inline_parts()
+    worker = InlineWorker(parts.execution, parts.keeper, installed_handlers(), parts.blobs)
+    return InlineDesk(worker, _inline_runner())
 
 
 @cache

@@ -67,22 +67,30 @@ class InlineWorker:
         self._ended: dict[UUID, Result] = {}
         self._recording = asyncio.Lock()
 
-    async def run(self, ids: Collection[UUID], ended: Callable[[int], None] = lambda _: None) -> None:
+    async def run(
+        self,
+        ids: Collection[UUID],
+        *,
+        opened: Callable[[], None] = lambda: None,
+        ended: Callable[[int], None] = lambda _: None,
+    ) -> None:
         """Open attempts, run them side by side with whatever else runs here, and finish them.
 
         Args:
             ids: the attempts.
+            opened: told when those that can be are open.
             ended: told how many more of them are over, whatever became of them.
 
         """
-        opened: list[OpenAttempt] = []
+        ours: list[OpenAttempt] = []
         try:
             asked = time.monotonic()
-            opened = await self._execution.open(ids)
+            ours = await self._execution.open(ids)
         finally:
-            ended(len(ids) - len(opened))
+            ended(len(ids) - len(ours))
+            opened()
         # All of them at once: the first handler may hold up the loop before the second one gets its turn.
-        holds = [self._keeper.hold(one, asked) for one in opened]
+        holds = [self._keeper.hold(one, asked) for one in ours]
         await asyncio.gather(*(self._live(hold, ended) for hold in holds))
 
     async def _live(self, hold: Hold, ended: Callable[[int], None]) -> None:

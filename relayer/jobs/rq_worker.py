@@ -126,16 +126,17 @@ class QuietSimpleWorker(_Steadfast, SimpleWorker):
     """RQ's worker that runs RQ jobs in its own process."""
 
     def execute_job(self, job: Job, queue: Queue) -> None:
-        """Begin one RQ job without RQ's books about it: PostgreSQL keeps better ones, and a lone job waits for them."""
+        """Begin one RQ job, without RQ's books about it: PostgreSQL keeps better ones, and a lone job waits for them."""
+        try:
+            job.perform()
+        except Exception:  # noqa: BLE001 - attempts that were not opened are pushed again, others lose their lease
+            traceback.print_exc()
         with suppress(RedisError), self.connection.pipeline() as pipeline:
             self.set_state(WorkerStatus.BUSY, pipeline)
             pipeline.lrem(queue.intermediate_queue_key, 1, job.id)
             pipeline.delete(job.key)
             pipeline.execute()
-        try:
-            job.perform()
-        except Exception:  # noqa: BLE001 - attempts that were not opened are pushed again, others lose their lease
-            traceback.print_exc()
+        entry.inline_desk().wait_for_room()
 
     def handle_warm_shutdown_request(self) -> None:
         """Begin the time of grace."""
@@ -152,7 +153,7 @@ def main(mode: Mode, parent: int, scratch: Path) -> None:
     worker.work(logging_level="CRITICAL")
     if mode is Mode.INLINE:
         entry.drain_inline()
-        entry.finish_inline()
+        entry.inline_desk().wait_until_idle()
 
 
 def _make(mode: Mode, scratch: Path) -> BaseWorker:
@@ -165,7 +166,7 @@ def _make(mode: Mode, scratch: Path) -> BaseWorker:
     settings = WorkerSettings()
     interval_s = max(1, round(settings.lease.total_seconds() / 2))
     if mode is Mode.INLINE:
-        entry.warm_up()
+        entry.inline_desk()  # so that the first attempt need not wait for its connections
         worker_class: type[BaseWorker] = QuietSimpleWorker
     else:
         take_in_orphans()
