@@ -90,23 +90,34 @@ WHERE q.tenant_id = n.tenant_id AND q.kind = n.kind AND q.priority = n.priority 
   AND NOT EXISTS (SELECT FROM jobs w WHERE {_IS_DUE})
 """  # noqa: S608  # constants only
 
-_MOVE_TURNS = """
-INSERT INTO turns AS t (mode, tenant_id, deficit, position)
-SELECT %(mode)s, n.tenant_id, n.deficit, CASE WHEN n.moves OR o.position IS NULL THEN nextval('turn_positions') ELSE 0 END
-FROM unnest(%(tenants)s::uuid[], %(moves)s::bool[], %(deficits)s::int[]) AS n (tenant_id, moves, deficit)
-LEFT JOIN turns o ON o.mode = %(mode)s AND o.tenant_id = n.tenant_id
-ON CONFLICT (mode, tenant_id) DO UPDATE SET
-    position = CASE excluded.position WHEN 0 THEN t.position ELSE excluded.position END, deficit = excluded.deficit
-"""
-
-_INSERT = """
-INSERT INTO attempts (id, job_id, tenant_id, kind, priority, number, mode, state, queue_job_id, dispatched_at, pushed_at)
-SELECT n.id, n.job_id, n.tenant_id, n.kind, n.priority,
-       1 + coalesce((SELECT max(a.number) FROM attempts a WHERE a.job_id = n.job_id), 0),
-       n.mode, 'dispatched', n.queue_job_id, %(at)s, %(at)s
-FROM unnest(%(id)s::uuid[], %(job_id)s::uuid[], %(tenant_id)s::uuid[], %(kind)s::text[], %(priority)s::smallint[],
-            %(mode)s::text[], %(queue_job_id)s::uuid[])
-     AS n (id, job_id, tenant_id, kind, priority, mode, queue_job_id)
+# One statement, fenced by the lease: a lone job waits for every round trip. It does not wait for the disk either:
+# attempts that a crash of the server takes back were pushed at most, and whoever opens one finds no row. Positions
+# are drawn in the order in which the tenants are given.
+_DEAL = """
+WITH led AS MATERIALIZED (
+    SELECT set_config('synchronous_commit', 'off', true) FROM leases
+    WHERE name = %(lease)s AND epoch = %(epoch)s FOR SHARE
+), turned AS (
+    INSERT INTO turns AS t (mode, tenant_id, deficit, position)
+    SELECT n.mode, n.tenant_id, n.deficit,
+           CASE WHEN n.moves OR NOT EXISTS (SELECT FROM turns o WHERE o.mode = n.mode AND o.tenant_id = n.tenant_id)
+                THEN nextval('turn_positions') ELSE 0 END
+    FROM unnest(%(turn_modes)s::text[], %(turn_tenants)s::uuid[], %(moves)s::bool[], %(deficits)s::int[])
+         AS n (mode, tenant_id, moves, deficit)
+    WHERE EXISTS (SELECT FROM led)
+    ON CONFLICT (mode, tenant_id) DO UPDATE SET
+        position = CASE excluded.position WHEN 0 THEN t.position ELSE excluded.position END, deficit = excluded.deficit
+), dealt AS (
+    INSERT INTO attempts (id, job_id, tenant_id, kind, priority, number, mode, state, queue_job_id, dispatched_at, pushed_at)
+    SELECT n.id, n.job_id, n.tenant_id, n.kind, n.priority,
+           1 + coalesce((SELECT max(a.number) FROM attempts a WHERE a.job_id = n.job_id), 0),
+           n.mode, 'dispatched', n.queue_job_id, %(at)s, %(at)s
+    FROM unnest(%(id)s::uuid[], %(job_id)s::uuid[], %(tenant_id)s::uuid[], %(kind)s::text[], %(priority)s::smallint[],
+                %(mode)s::text[], %(queue_job_id)s::uuid[])
+         AS n (id, job_id, tenant_id, kind, priority, mode, queue_job_id)
+    WHERE EXISTS (SELECT FROM led)
+)
+SELECT count(*) FROM led
 """
 
 _OVERDUE = f"""
@@ -184,15 +195,6 @@ class Look:
     found: int
 
 
-async def commit_soon(conn: AsyncConnection[TupleRow]) -> None:
-    """Do not wait for the disk when this transaction commits.
-
-    Attempts that a crash of the server takes back were pushed at most: whoever opens one finds no row, and its job
-    waits for the next pass as before.
-    """
-    await conn.execute("SET LOCAL synchronous_commit = off")
-
-
 async def kind_caps(conn: AsyncConnection[TupleRow]) -> dict[str, int]:
     """Give the kinds whose attempts are capped over all tenants."""
     return dict(await (await conn.execute("SELECT kind, running_cap FROM kind_caps")).fetchall())
@@ -207,10 +209,12 @@ async def processes(conn: AsyncConnection[TupleRow], mode: Mode) -> int:
     return int((await cursor.fetchall())[0][0])
 
 
-async def rings(
+async def survey(
     conn: AsyncConnection[TupleRow], modes: Mapping[str, Mode], at: datetime, limit: int
-) -> dict[Mode, list[Turn]]:
-    """Give the tenants that have due jobs and are below their cap, in the order of their turns.
+) -> tuple[dict[Mode, list[Turn]], Live]:
+    """Look whose turn it is and what is under way, in one round trip.
+
+    Slots are rows, so that nothing can leak one.
 
     Args:
         conn: a connection.
@@ -218,25 +222,23 @@ async def rings(
         at: now.
         limit: how many tenants of a mode are wanted at most.
 
+    Returns:
+        By mode the tenants that have due jobs and are below their cap, in the order of their turns; and how many
+        attempts are in the queue or running.
+
     """
-    cursor = await conn.execute(
-        _RING,
-        {"kinds": list(modes), "modes": [mode.value for mode in modes.values()], "at": at, "limit": limit},
-    )
-    found: dict[Mode, list[Turn]] = {}
-    for mode, *turn in await cursor.fetchall():
-        found.setdefault(Mode(mode), []).append(Turn(*turn))
-    return found
-
-
-async def live(conn: AsyncConnection[TupleRow]) -> Live:
-    """Count what is in the queue or running. Slots are rows, so that nothing can leak one."""
-    cursor = await conn.execute(_LIVE)
+    kinds = {"kinds": list(modes), "modes": [mode.value for mode in modes.values()], "at": at, "limit": limit}
+    async with conn.pipeline():
+        turns = await conn.execute(_RING, kinds)
+        counts = await conn.execute(_LIVE)
+    rings: dict[Mode, list[Turn]] = {}
+    for mode, *turn in await turns.fetchall():
+        rings.setdefault(Mode(mode), []).append(Turn(*turn))
     live = Live(dict.fromkeys(Mode, 0), dict.fromkeys(Mode, 0), {})
-    for mode, kind, is_queued, count in await cursor.fetchall():
+    for mode, kind, is_queued, count in await counts.fetchall():
         (live.queued if is_queued else live.running)[Mode(mode)] += count
         live.by_kind[kind] = live.by_kind.get(kind, 0) + count
-    return live
+    return rings, live
 
 
 async def waiting(
@@ -278,30 +280,41 @@ async def rest_queues(
     )
 
 
-async def move_turns(
-    conn: AsyncConnection[TupleRow], mode: Mode, moved: Sequence[UUID], deficits: Mapping[UUID, int]
-) -> None:
-    """Send tenants to the ring's end, in order, and write down every deficit."""
-    tenants = [*(tenant for tenant in deficits if tenant not in moved), *moved]
-    await conn.execute(
-        _MOVE_TURNS,
-        {
-            "mode": mode.value,
-            "tenants": tenants,
-            "moves": [tenant in moved for tenant in tenants],
-            "deficits": [deficits[tenant] for tenant in tenants],
-        },
-    )
+@dataclass(frozen=True)
+class NewTurn:
+    """Where a tenant's turn stands after a deal; one that `moves` goes to the ring's end."""
+
+    mode: Mode
+    tenant_id: UUID
+    moves: bool
+    deficit: int
 
 
-async def insert_attempts(
-    conn: AsyncConnection[TupleRow], attempts: Sequence[NewAttempt], at: datetime
-) -> None:
-    """Write down attempts that are about to be pushed."""
-    await conn.execute(
-        _INSERT,
+async def write_deal(
+    conn: AsyncConnection[TupleRow],
+    lease: str,
+    epoch: int,
+    *,
+    turns: Sequence[NewTurn],
+    attempts: Sequence[NewAttempt],
+    at: datetime,
+) -> bool:
+    """Write down attempts that are about to be pushed, and the turns that they are, those that move in their order.
+
+    Returns:
+        False where another process leads; nothing was written.
+
+    """
+    cursor = await conn.execute(
+        _DEAL,
         {
+            "lease": lease,
+            "epoch": epoch,
             "at": at,
+            "turn_modes": [one.mode.value for one in turns],
+            "turn_tenants": [one.tenant_id for one in turns],
+            "moves": [one.moves for one in turns],
+            "deficits": [one.deficit for one in turns],
             "id": [one.id for one in attempts],
             "job_id": [one.job_id for one in attempts],
             "tenant_id": [one.tenant_id for one in attempts],
@@ -311,6 +324,7 @@ async def insert_attempts(
             "queue_job_id": [one.queue_job_id for one in attempts],
         },
     )
+    return bool((await cursor.fetchall())[0][0])
 
 
 @dataclass(frozen=True)

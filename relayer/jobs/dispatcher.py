@@ -6,7 +6,7 @@ found as an attempt that is neither in the queue nor opened, and pushed again un
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from relayer.jobs import dispatch_repository as repository
-from relayer.jobs.dispatch_repository import Live, Look
+from relayer.jobs.dispatch_repository import Live, Look, NewTurn
 from relayer.jobs.fair import Turn, Waiting, deal, share
 from relayer.jobs.handlers.base import Mode
 from relayer.jobs.handlers.registry import Handlers
@@ -34,6 +34,16 @@ _LONG_REST = timedelta(seconds=30)
 _SECOND = timedelta(seconds=1)
 # How often it looks over all queues, for jobs that no row of `active_queues` tells of.
 _MINUTE = timedelta(minutes=1)
+
+
+@dataclass
+class _Plan:
+    """What a pass will write and push, and which queues are empty then."""
+
+    turns: list[NewTurn] = field(default_factory=list)
+    attempts: list[NewAttempt] = field(default_factory=list)
+    parcels: dict[Mode, list[Parcel]] = field(default_factory=dict)
+    drained: list[Look] = field(default_factory=list)
 
 
 class Dispatcher:
@@ -63,89 +73,80 @@ class Dispatcher:
         pushed = 0
         if self._is_time(_MINUTE):
             await self._sweep(epoch)
+            self._note_done(_MINUTE)
         if self._is_time(_SECOND):
             await self._note_holds(epoch)
             pushed += await self._push_again(epoch)
+            self._note_done(_SECOND)
         return pushed + await self._fill(epoch)
 
     async def _fill(self, epoch: int) -> int:
         at = self._clock()
         async with self._db.statement() as conn:
-            rings = await repository.rings(conn, self._modes, at, self._settings.inline_window)
-            if not rings:
-                return 0
-            live = await repository.live(conn)
-        async with self._db.transaction(pipelined=True) as conn:
-            await repository.commit_soon(conn)
-            async with leases.fenced(conn, LEASE, epoch):
-                parcels, drained = await self._deal(conn, rings, live, at)
-        for mode, those in parcels.items():
-            await self._queue.push(mode, those)
+            rings, live = await repository.survey(conn, self._modes, at, self._settings.inline_window)
+            plan = await self._plan(conn, rings, live, at)
+            if plan.turns and not await repository.write_deal(
+                conn, LEASE, epoch, turns=plan.turns, attempts=plan.attempts, at=at
+            ):
+                raise leases.LeaseLostError(LEASE)
+        for mode, parcels in plan.parcels.items():
+            await self._queue.push(mode, parcels)
         # No job waits for this, so it comes last.
-        if drained:
+        if plan.drained:
             async with self._db.transaction() as conn:
-                await repository.rest_queues(conn, drained, at, short=_SHORT_REST, long=_LONG_REST)
-        return sum(len(parcel.attempts) for those in parcels.values() for parcel in those)
+                await repository.rest_queues(conn, plan.drained, at, short=_SHORT_REST, long=_LONG_REST)
+        return len(plan.attempts)
 
-    async def _deal(
+    async def _plan(
         self, conn: AsyncConnection[TupleRow], rings: Mapping[Mode, Sequence[Turn]], live: Live, at: datetime
-    ) -> tuple[dict[Mode, list[Parcel]], list[Look]]:
-        """Write down whose attempts are next; give how they are to be pushed, and the queues that are empty now."""
+    ) -> _Plan:
+        """Choose whose attempts are next."""
         kind_room = {kind: max(0, cap - live.by_kind.get(kind, 0)) for kind, cap in self._kind_caps.items()}
-        parcels: dict[Mode, list[Parcel]] = {}
-        drained: list[Look] = []
-        dealt: Counter[UUID] = Counter()
+        plan = _Plan()
         for mode, whole_ring in rings.items():
             room = self._window(mode, live) - live.queued[mode]
             # A tenant's cap holds over both modes.
+            dealt = Counter(one.tenant_id for one in plan.attempts)
             ring = [
                 replace(turn, allowance=left)
                 for turn in whole_ring
                 if (left := turn.allowance - dealt[turn.tenant_id]) > 0
             ]
             if ring and room > 0:
-                chosen, empty = await self._choose(
-                    conn, mode, ring[:room], room=room, kind_room=kind_room, at=at
-                )
-                drained += empty
-                parcels[mode] = await self._write(conn, mode, chosen, at)
-                dealt.update(one.tenant_id for one in chosen)
-        return parcels, drained
+                await self._choose(conn, plan, mode, ring[:room], room=room, kind_room=kind_room, at=at)
+        return plan
 
     async def _choose(
         self,
         conn: AsyncConnection[TupleRow],
+        plan: _Plan,
         mode: Mode,
         ring: Sequence[Turn],
         *,
         room: int,
         kind_room: Mapping[str, int],
         at: datetime,
-    ) -> tuple[list[Waiting], list[Look]]:
+    ) -> None:
         kinds = [kind for kind, its in self._modes.items() if its is mode and kind_room.get(kind) != 0]
         quotas = dict(zip((turn.tenant_id for turn in ring), share(ring, room), strict=True))
         waiting, looks = await repository.waiting(conn, quotas, kinds, at)
         dealt = deal(ring, waiting, room, kind_room)
         left = {one.job_id for one in waiting} - {one.job_id for one in dealt.chosen}
-        if dealt.deficits:
-            await repository.move_turns(conn, mode, dealt.moved, dealt.deficits)
-        return dealt.chosen, list(_drained(looks, [one for one in waiting if one.job_id in left]))
-
-    async def _write(
-        self, conn: AsyncConnection[TupleRow], mode: Mode, chosen: Sequence[Waiting], at: datetime
-    ) -> list[Parcel]:
-        """Write the attempts down; give how they are to be pushed."""
-        jobs = {new_id(): one for one in chosen}
+        plan.drained += _drained(looks, [one for one in waiting if one.job_id in left])
+        stay = [tenant for tenant in dealt.deficits if tenant not in dealt.moved]
+        plan.turns += [
+            NewTurn(mode, tenant, tenant in dealt.moved, dealt.deficits[tenant])
+            for tenant in [*stay, *dealt.moved]
+        ]
+        jobs = {new_id(): one for one in dealt.chosen}
         parcels = list(self._parcels(mode, [(id_, one.is_suspect) for id_, one in jobs.items()]))
-        if parcels:
-            new = [
-                NewAttempt(id_, one.job_id, one.tenant_id, one.kind, one.priority, mode, parcel.queue_job_id)
-                for parcel in parcels
-                for id_ in parcel.attempts
-                for one in [jobs[id_]]
-            ]
-            await repository.insert_attempts(conn, new, at)
-        return parcels
+        plan.parcels[mode] = parcels
+        plan.attempts += [
+            NewAttempt(id_, one.job_id, one.tenant_id, one.kind, one.priority, mode, parcel.queue_job_id)
+            for parcel in parcels
+            for id_ in parcel.attempts
+            for one in [jobs[id_]]
+        ]
 
     async def _push_again(self, epoch: int) -> int:
         at = self._clock()
@@ -196,12 +197,13 @@ class Dispatcher:
         return free + self._settings.isolated_reserve
 
     def _is_time(self, every: timedelta) -> bool:
-        """Whether something that is done at intervals is due; counts as done from now on."""
+        """Whether something that is done at intervals is due."""
         at = self._clock()
-        if at < self._next.get(every, at):
-            return False
-        self._next[every] = at + every
-        return True
+        return at >= self._next.get(every, at)
+
+    def _note_done(self, every: timedelta) -> None:
+        """Note that what is done at this interval was done just now."""
+        self._next[every] = self._clock() + every
 
     def _parcels(self, mode: Mode, attempts: Sequence[tuple[UUID, bool]]) -> Iterator[Parcel]:
         """Pack attempts, given with whether they are suspect; a suspect of a shared process has it for itself."""

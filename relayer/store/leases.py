@@ -4,8 +4,6 @@ A lease is a speed-up and a fence, never the safety itself: unique nonces and co
 when two processes believe that they lead. Expiry is by the clock of the database.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from psycopg import AsyncConnection
@@ -27,6 +25,9 @@ RETURNING epoch
 
 class LeaseLostError(JobsealError):
     """Another process leads this loop now; nothing was written."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"the lease '{name}' went to another process")
 
 
 async def acquire(conn: AsyncConnection[TupleRow], name: str, owner: str, ttl: timedelta) -> int | None:
@@ -50,16 +51,8 @@ async def release(conn: AsyncConnection[TupleRow], name: str, owner: str) -> Non
 
 async def require(conn: AsyncConnection[TupleRow], name: str, epoch: int) -> None:
     """Raise `LeaseLostError` unless an epoch still leads; it does then until the end of this transaction."""
-    async with fenced(conn, name, epoch):
-        pass
-
-
-@asynccontextmanager
-async def fenced(conn: AsyncConnection[TupleRow], name: str, epoch: int) -> AsyncIterator[None]:
-    """Do as `require` does, at the end of the block: in a pipelined transaction no answer is waited for before."""
     cursor = await conn.execute(
         "SELECT 1 FROM leases WHERE name = %s AND epoch = %s FOR SHARE", [name, epoch]
     )
-    yield
     if await cursor.fetchone() is None:
-        raise LeaseLostError(f"the lease '{name}' went to another process")
+        raise LeaseLostError(name)

@@ -21,6 +21,7 @@ from relayer.chain.calls import FinalEvent
 from relayer.chain.registry import BATCH_CONFIRMED_TOPIC
 from relayer.jobs import dispatch_repository
 from relayer.jobs.blob_repository import MadeBlob, own_blobs
+from relayer.jobs.dispatcher import LEASE as DISPATCHER_LEASE
 from relayer.jobs.execution import Execution
 from relayer.jobs.handlers.base import Mode
 from relayer.jobs.records import NewAttempt, OpenAttempt
@@ -163,7 +164,11 @@ class Engine:
             ).fetchone()
             assert row is not None
             new = NewAttempt(new_id(), job_id, row[0], row[1], row[2], mode, new_id())
-            await dispatch_repository.insert_attempts(conn, [new], utc_now())
+            epoch = await leases.acquire(conn, DISPATCHER_LEASE, "test", timedelta(hours=1))
+            assert epoch is not None
+            assert await dispatch_repository.write_deal(
+                conn, DISPATCHER_LEASE, epoch, turns=[], attempts=[new], at=utc_now()
+            )
         return new.id
 
     async def attempt(self, job: Body, mode: Mode = Mode.INLINE) -> OpenAttempt:

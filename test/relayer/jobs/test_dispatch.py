@@ -345,7 +345,7 @@ async def test_two_dispatchers_never_give_one_job_two_attempts(
     written = await deck.rows("SELECT DISTINCT queue_job_id FROM attempts")
     assert await queue.waiting(Mode.INLINE) == {row[0] for row in written}
     # They did meet.
-    assert beaten[psycopg.errors.UniqueViolation] > 5
+    assert beaten[psycopg.errors.UniqueViolation] > 0
     assert beaten[LeaseLostError] > 0
 
 
