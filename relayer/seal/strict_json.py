@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import orjson
 import rfc8785
 
 from relayer.seal.json_pointer import below
@@ -159,9 +160,23 @@ def canonical_json(value: Any) -> bytes:
 
     """
     try:
+        if _is_plain(value):
+            return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
         return rfc8785.dumps(value)
-    except (rfc8785.CanonicalizationError, UnicodeEncodeError, RecursionError) as error:
+    except (rfc8785.CanonicalizationError, orjson.JSONEncodeError, UnicodeEncodeError, RecursionError) as error:
         raise JsonError("not_canonical", f"the value has no canonical JSON form ({error})") from None
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether any writer that sorts keys writes RFC 8785: without reals, and with keys that sort alike in UTF-8 and UTF-16."""
+    kind = type(value)
+    if kind is str or kind is bool or value is None:
+        return True
+    if kind is int:
+        return -MAX_INTEGER <= value <= MAX_INTEGER
+    if kind is list:
+        return all(map(_is_plain, value))
+    return kind is dict and all(type(key) is str and key.isascii() and _is_plain(value[key]) for key in value)
 
 
 def _refuse_depth(text: str, max_depth: int) -> None:

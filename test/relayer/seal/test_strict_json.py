@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,6 +34,17 @@ def test_what_passes_survives_its_canonical_form(value: Any) -> None:
     canonical = canonical_json(parsed)
     assert parse_json(canonical) == parsed
     assert canonical_json(parse_json(canonical)) == canonical
+
+
+@given(values | st.integers() | st.text())
+def test_the_quick_way_gives_what_the_library_gives(value: Any) -> None:
+    try:
+        expected = rfc8785.dumps(value)
+    except (rfc8785.CanonicalizationError, UnicodeEncodeError):
+        with pytest.raises(JsonError):
+            canonical_json(value)
+    else:
+        assert canonical_json(value) == expected
 
 
 def test_the_vector_of_rfc_8785() -> None:
