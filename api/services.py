@@ -32,7 +32,7 @@ class Services:
     max_blob_bytes: int
 
 
-def _services(request: Request) -> Services:
+async def _services(request: Request) -> Services:  # noqa: RUF029 - FastAPI gives others to a thread
     services: Services = request.app.state.services
     return services
 

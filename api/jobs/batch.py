@@ -16,7 +16,7 @@ from api.jobs.submission import SubmitBody, read_submission
 from api.limits import too_large
 from api.schemas import ProblemBody, problems, request_body
 from api.services import ServicesDep
-from relayer.jobs.service import Submitted
+from relayer.jobs.intake import Submitted
 from relayer.jobs.submission import Submission
 from relayer.model.errors import JobsealError
 from relayer.seal.strict_json import canonical_json

@@ -5,8 +5,8 @@ from uuid import UUID
 from api.errors import Code, ProblemError
 from api.jobs.schemas import ID_PREFIX
 from api.services import Services
+from relayer.jobs.intake import Submitted
 from relayer.jobs.records import Job
-from relayer.jobs.service import Submitted
 from relayer.model.ids import from_public, to_public
 from relayer.model.lifecycle import JobState
 

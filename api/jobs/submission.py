@@ -51,11 +51,11 @@ class SubmitBody(_Body):
 
     kind: Kind
     input: Any
-    metadata: Annotated[dict[_MetadataKey, _MetadataValue], Field(max_length=32)] = {}
+    metadata: Annotated[dict[_MetadataKey, _MetadataValue], Field(max_length=32, default_factory=dict)]
     priority: Literal["high", "normal"] = "normal"
     run_at: Instant | None = None
-    retry: RetryOptions = RetryOptions()
-    limits: LimitOptions = LimitOptions()
+    retry: Annotated[RetryOptions, Field(default_factory=RetryOptions)]
+    limits: Annotated[LimitOptions, Field(default_factory=LimitOptions)]
 
 
 def read_submission(value: Any, key: str, canonical: bytes | None = None) -> Submission:

@@ -2,25 +2,19 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from uuid import UUID
 
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
-
-from relayer.jobs import blob_repository, repository, submission_repository
+from relayer.jobs import repository, submission_repository
 from relayer.jobs.blob_reader import BlobReader
-from relayer.jobs.blob_references import parse_reference
-from relayer.jobs.errors import JobEndedError, JobNotEndedError, OutputDeletedError, WaitingCapError
+from relayer.jobs.errors import JobEndedError, JobNotEndedError, OutputDeletedError
 from relayer.jobs.handlers.policy import RetryPolicy, TimeLimits
 from relayer.jobs.handlers.registry import Handlers, limits_of, retry_of
+from relayer.jobs.intake import Intake, Outcome, Submitted, earlier_jobs
 from relayer.jobs.records import Attempt, Job, JobEvent
 from relayer.jobs.submission import Options, Prepared, Submission, prepare, shorter
-from relayer.jobs.submission_repository import UsedKey
-from relayer.jobs.waiting_room import WaitingRoom
 from relayer.model.clock import Clock
-from relayer.model.errors import IdempotencyKeyReusedError, JobsealError, UnknownBlobError
+from relayer.model.errors import IdempotencyKeyReusedError, JobsealError, UnavailableError
 from relayer.model.lifecycle import JobState
 from relayer.seal.commitment import parse_json
 from relayer.store.blobs import BlobStore
@@ -34,14 +28,6 @@ RERUN_ROUTE = "POST /v1/jobs/{id}/rerun"
 _UNFINISHED = frozenset({JobState.CREATED, JobState.PROCESSING})
 
 
-@dataclass(frozen=True)
-class Submitted:
-    """The job of a submission; `replayed` where an earlier request with the same key made it."""
-
-    job: Job
-    replayed: bool
-
-
 class JobService:
     """The jobs of tenants, in the role of the API."""
 
@@ -53,7 +39,7 @@ class JobService:
         self._handlers = handlers
         self._blobs = BlobReader(db, blobs)
         self._clock = clock
-        self._waiting_room = WaitingRoom()
+        self._intake = Intake(db)
 
     async def submit(self, tenant: UUID, submission: Submission) -> Submitted:
         """Accept a job: its row, ticket, first event and idempotency key in one transaction.
@@ -67,39 +53,29 @@ class JobService:
             UnavailableError: the database is away.
 
         """
-        (outcome,) = await self.submit_many(tenant, [submission])
-        if isinstance(outcome, JobsealError):
-            raise outcome
-        return outcome
+        return await self._intake.take(await self._prepare(tenant, submission, SUBMIT_ROUTE))
 
-    async def submit_many(
-        self, tenant: UUID, submissions: Sequence[Submission], route: str = SUBMIT_ROUTE
-    ) -> list[Submitted | JobsealError]:
+    async def submit_many(self, tenant: UUID, submissions: Sequence[Submission]) -> list[Outcome]:
         """Accept each of the jobs as `submit` does, in one transaction; give for each its job or its error.
 
         Raises:
             UnavailableError: the database is away; none was accepted.
 
         """
-        registry = await self._registry()
-        at = self._clock()
-        outcomes: dict[int, Submitted | JobsealError] = {}
+        outcomes: dict[int, Outcome] = {}
         prepared: dict[int, Prepared] = {}
         for number, submission in enumerate(submissions):
-            if number > 0:
-                # One may be large; whoever else is served by this process gets a turn between two.
-                await asyncio.sleep(0)
+            # One may be large; whoever else is served by this process gets a turn between two.
+            await asyncio.sleep(0)
             try:
-                prepared[number] = prepare(
-                    submission, self._handlers, tenant=tenant, registry=registry.id, route=route, at=at
-                )
+                prepared[number] = await self._prepare(tenant, submission, SUBMIT_ROUTE)
+            except UnavailableError:
+                raise
             except JobsealError as error:
                 outcomes[number] = error
         if prepared:
-            async with self._db.transaction(tenant) as conn:
-                await _refuse_unowned(conn, tenant, prepared, outcomes)
-                await self._refuse_too_many(conn, tenant, prepared, outcomes)
-                await _insert(conn, prepared, outcomes)
+            taken = await self._intake.take_all(list(prepared.values()))
+            outcomes |= zip(prepared, taken, strict=True)
         return [outcomes[number] for number in range(len(submissions))]
 
     async def rerun(self, tenant: UUID, job_id: UUID, idempotency_key: str | None) -> Submitted | None:
@@ -134,10 +110,7 @@ class JobService:
             options=self._options_again(job),
             rerun_of=job.id,
         )
-        (outcome,) = await self.submit_many(tenant, [submission], RERUN_ROUTE)
-        if isinstance(outcome, JobsealError):
-            raise outcome
-        return outcome
+        return await self._intake.take(await self._prepare(tenant, submission, RERUN_ROUTE))
 
     async def cancel(self, tenant: UUID, job_id: UUID) -> Job | None:
         """Ask for a job to be cancelled; None where there is none. Asking again changes nothing.
@@ -199,6 +172,12 @@ class JobService:
             raise OutputDeletedError(job.output_hash)
         return job.output_media_type, blob.size, self._blobs.chunks(blob)
 
+    async def _prepare(self, tenant: UUID, submission: Submission, route: str) -> Prepared:
+        registry = await self._registry()
+        return prepare(
+            submission, self._handlers, tenant=tenant, registry=registry.id, route=route, at=self._clock()
+        )
+
     def _options_again(self, job: Job) -> Options:
         """Give the options of a job that is run again; what its kind allows may have shrunk since."""
         handler = self._handlers.get(job.kind)
@@ -230,110 +209,4 @@ class JobService:
                 return None
             if used[key].fingerprint != fingerprint:
                 raise IdempotencyKeyReusedError(key)
-            return (await _earlier_jobs(conn, used))[key]
-
-    async def _refuse_too_many(
-        self,
-        conn: AsyncConnection[TupleRow],
-        tenant: UUID,
-        prepared: dict[int, Prepared],
-        outcomes: dict[int, Submitted | JobsealError],
-    ) -> None:
-        """Keep what may wait; a request that was accepted before needs no room."""
-        room, cap = await self._waiting_room.enter(conn, tenant, len(prepared))
-        if room == len(prepared):
-            return
-        keys = {one.new.key for one in prepared.values() if one.new.key is not None}
-        route, at = next((one.new.route, one.new.at) for one in prepared.values())
-        known: set[str | None] = set(await submission_repository.used_keys(conn, tenant, route, keys, at))
-        for number, one in list(prepared.items()):
-            if one.new.key in known:
-                continue
-            if room > 0:
-                room -= 1
-                known |= {one.new.key} - {None}
-            else:
-                del prepared[number]
-                outcomes[number] = WaitingCapError(cap)
-
-
-async def _refuse_unowned(
-    conn: AsyncConnection[TupleRow],
-    tenant: UUID,
-    prepared: dict[int, Prepared],
-    outcomes: dict[int, Submitted | JobsealError],
-) -> None:
-    """Keep the submissions whose blobs are the tenant's; one that was accepted before needs them no more."""
-    hashes = {
-        reference: parse_reference(reference) for one in prepared.values() for _, reference in one.references
-    }
-    if not hashes:
-        return
-    owned = await blob_repository.hold_owned(conn, tenant, {h for h in hashes.values() if h is not None})
-    refused: dict[int, UnknownBlobError] = {}
-    for number, one in prepared.items():
-        for pointer, reference in one.references:
-            if hashes[reference] not in owned:
-                refused[number] = UnknownBlobError(reference, pointer)
-                break
-    if not refused:
-        return
-    new = next(iter(prepared.values())).new
-    keys = {key for number in refused if (key := prepared[number].new.key) is not None}
-    used = await submission_repository.used_keys(conn, tenant, new.route, keys, new.at)
-    for number, error in refused.items():
-        if prepared[number].new.key not in used:
-            del prepared[number]
-            outcomes[number] = error
-
-
-async def _insert(
-    conn: AsyncConnection[TupleRow],
-    prepared: dict[int, Prepared],
-    outcomes: dict[int, Submitted | JobsealError],
-) -> None:
-    """Make the jobs; a key that is taken gives its earlier job, or an error for another request."""
-    first: dict[int, Prepared] = {}
-    taken: dict[int, Prepared] = {}
-    seen: set[str | None] = set()
-    for number, one in prepared.items():
-        (taken if one.new.key in seen else first)[number] = one
-        seen |= {one.new.key} - {None}
-    made = await submission_repository.insert_jobs(conn, [one.new for one in first.values()])
-    for (number, one), job in zip(first.items(), made, strict=True):
-        if job is None:
-            taken[number] = one
-        else:
-            outcomes[number] = Submitted(job, replayed=False)
-    await _use_blobs(conn, [one for number, one in first.items() if number not in taken])
-    if not taken:
-        return
-    new = next(iter(taken.values())).new
-    keys = {one.new.key for one in taken.values() if one.new.key is not None}
-    used = await submission_repository.used_keys(conn, new.tenant, new.route, keys, new.at)
-    earlier = await _earlier_jobs(conn, used)
-    for number, one in taken.items():
-        assert one.new.key is not None
-        if used[one.new.key].fingerprint == one.new.fingerprint:
-            outcomes[number] = earlier[one.new.key]
-        else:
-            outcomes[number] = IdempotencyKeyReusedError(one.new.key)
-
-
-async def _earlier_jobs(conn: AsyncConnection[TupleRow], used: Mapping[str, UsedKey]) -> dict[str, Submitted]:
-    """Give by key what earlier requests made."""
-    jobs = {key: its.job_id for key, its in used.items() if its.job_id is not None}
-    found = await repository.jobs_by_id(conn, set(jobs.values()))
-    return {key: Submitted(found[job_id], replayed=True) for key, job_id in jobs.items()}
-
-
-async def _use_blobs(conn: AsyncConnection[TupleRow], made: Sequence[Prepared]) -> None:
-    """Write down which blobs the inputs of new jobs name, so that they stay."""
-    uses = {
-        (one.new.tenant, blob_hash, one.new.id)
-        for one in made
-        for _, reference in one.references
-        if (blob_hash := parse_reference(reference)) is not None
-    }
-    if uses:
-        await blob_repository.use_blobs(conn, uses)
+            return (await earlier_jobs(conn, used))[key]

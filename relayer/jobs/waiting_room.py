@@ -4,10 +4,8 @@ import time
 from dataclasses import dataclass
 from uuid import UUID
 
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
-
 from relayer.jobs import submission_repository as repository
+from relayer.store.database import Database
 
 _MEMORY_S = 1.0
 # A full room is looked at again sooner.
@@ -31,15 +29,17 @@ class WaitingRoom:
     is added. With several API processes a tenant may pass its cap by what the others let in within that second.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, db: Database) -> None:
+        self._db = db
         self._counts: dict[UUID, _Count] = {}
 
-    async def enter(self, conn: AsyncConnection[TupleRow], tenant: UUID, wanted: int) -> tuple[int, int]:
+    async def enter(self, tenant: UUID, wanted: int) -> tuple[int, int]:
         """Give how many of the wanted jobs may wait, which count as waiting from now on, and the tenant's cap."""
         now = time.monotonic()
         count = self._counts.get(tenant)
         if count is None or now - count.at > (_MEMORY_S if count.has_room(wanted) else _FULL_MEMORY_S):
-            count = _Count(now, *await repository.count_waiting(conn, tenant))
+            async with self._db.transaction(tenant) as conn:
+                count = _Count(now, *await repository.count_waiting(conn, tenant))
             self._counts[tenant] = count
             self._forget_old(now)
         let_in = max(0, min(wanted, count.cap - count.waiting))

@@ -95,7 +95,7 @@ class Database:
                 await stack.enter_async_context(connection.pipeline())
             await stack.enter_async_context(connection.transaction())
             if tenant is not None:
-                await connection.execute("SELECT set_config('app.tenant', %s, true)", [str(tenant)])
+                await become(connection, tenant)
             yield connection
 
     @asynccontextmanager
@@ -125,6 +125,11 @@ class Database:
         """Raise `UnavailableError` unless the server answers."""
         async with self.statement() as connection:
             await connection.execute("SELECT 1")
+
+
+async def become(connection: AsyncConnection[TupleRow], tenant: UUID) -> None:
+    """Let the rest of a transaction, or until it becomes another, see this tenant's rows in the API's role."""
+    await connection.execute("SELECT set_config('app.tenant', %s, true)", [str(tenant)])
 
 
 async def _configure(connection: AsyncConnection[TupleRow]) -> None:

@@ -14,8 +14,9 @@ import pytest
 from relayer.jobs import blob_repository
 from relayer.jobs.blob_service import BlobService
 from relayer.jobs.errors import BlobInUseError, BlobNotFoundError, StorageFullError
+from relayer.jobs.intake import Submitted
 from relayer.jobs.records import Job
-from relayer.jobs.service import JobService, Submitted
+from relayer.jobs.service import JobService
 from relayer.jobs.submission import Submission
 from relayer.jobs.transition import Change, transition
 from relayer.model.clock import utc_now

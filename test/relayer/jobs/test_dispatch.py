@@ -20,9 +20,10 @@ from relayer.jobs import dispatch_repository, submission_repository
 from relayer.jobs.dispatcher import LEASE, Dispatcher
 from relayer.jobs.handlers.base import Mode
 from relayer.jobs.handlers.registry import Handlers
+from relayer.jobs.intake import Submitted
 from relayer.jobs.queue import JobQueue
 from relayer.jobs.records import Priority
-from relayer.jobs.service import JobService, Submitted
+from relayer.jobs.service import JobService
 from relayer.jobs.submission import Options, Submission, prepare
 from relayer.model.clock import utc_now
 from relayer.model.ids import new_id
@@ -249,7 +250,9 @@ async def insert_late(
     """Submit in a transaction that the test ends."""
     one = Submission("digest", {"text": "late"}, {}, None, bytes(32))
     new = prepare(one, handlers, tenant=tenant, registry=registry.id, route="test", at=utc_now()).new
-    assert await submission_repository.insert_jobs(conn, [new]) != [None]
+    assert await submission_repository.tickets(
+        await submission_repository.insert_jobs(conn, tenant, "test", [new])
+    )
 
 
 async def test_queues_that_stay_empty_are_forgotten_and_found_again(

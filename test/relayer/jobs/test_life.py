@@ -41,11 +41,12 @@ from relayer.jobs.execution import Execution, Outcome, Result
 from relayer.jobs.failure import Failure, Stop
 from relayer.jobs.handlers.base import Mode
 from relayer.jobs.handlers.registry import Handlers
+from relayer.jobs.intake import Submitted
 from relayer.jobs.queue import JobQueue, queue_name
 from relayer.jobs.reaper import Reaper
 from relayer.jobs.records import OpenAttempt, Priority
 from relayer.jobs.redriver import Redriver
-from relayer.jobs.service import JobService, Submitted
+from relayer.jobs.service import JobService
 from relayer.jobs.submission import Options, Submission
 from relayer.jobs.transition import JobOutput
 from relayer.model.clock import utc_now

@@ -1,0 +1,250 @@
+"""Makes the jobs that were asked for: rows, tickets, first events and idempotency keys in one transaction.
+
+Lone submissions that come while others are being committed are committed together, whoever's they are: one round trip
+and one flush of the disk serve them all, and each has an outcome of its own.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from relayer.jobs import blob_repository, repository
+from relayer.jobs import submission_repository as submissions
+from relayer.jobs.blob_references import parse_reference
+from relayer.jobs.errors import WaitingCapError
+from relayer.jobs.records import Job
+from relayer.jobs.submission import Prepared
+from relayer.jobs.submission_repository import UsedKey
+from relayer.jobs.waiting_room import WaitingRoom
+from relayer.model.errors import IdempotencyKeyReusedError, JobsealError, UnavailableError, UnknownBlobError
+from relayer.store.coalescer import Coalescer
+from relayer.store.database import Database, become
+
+# While one group is being committed, the next one may be on its way.
+_LANES = 2
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """The job of a submission; `replayed` where an earlier request with the same key made it."""
+
+    job: Job
+    replayed: bool
+
+
+Outcome = Submitted | JobsealError
+
+
+@dataclass
+class _Order:
+    """What one tenant asks for by one route, by number; `open` is what has no outcome yet."""
+
+    tenant: UUID
+    route: str
+    open: dict[int, Prepared]
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+
+    @property
+    def at(self) -> datetime:
+        return next(iter(self.open.values())).new.at
+
+    def keys(self, numbers: Iterable[int]) -> set[str]:
+        return {key for number in numbers if (key := self.open[number].new.key) is not None}
+
+    def end(self, number: int, outcome: Outcome) -> None:
+        del self.open[number]
+        self.outcomes[number] = outcome
+
+    def without_repeats(self) -> dict[int, Prepared]:
+        """Give the first of each key: a statement that claims a key twice would wait for itself."""
+        seen: set[str] = set()
+        firsts = {}
+        for number, one in self.open.items():
+            if one.new.key is None or one.new.key not in seen:
+                firsts[number] = one
+            seen |= {one.new.key} - {None}  # type: ignore[arg-type]
+        return firsts
+
+
+class Intake:
+    """Lets jobs in, in the role of the API."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._waiting_room = WaitingRoom(db)
+        self._together = Coalescer[Prepared, Submitted](self._take_group, lanes=_LANES)
+
+    async def take(self, one: Prepared) -> Submitted:
+        """Make a job, together with whatever else comes at the moment.
+
+        Raises:
+            UnknownBlobError: the input names a blob that is not the tenant's.
+            IdempotencyKeyReusedError: the key came before with another fingerprint.
+            WaitingCapError: the tenant has as many waiting jobs as it may have.
+            UnavailableError: the database is away.
+
+        """
+        if not one.references:
+            return await self._together(one)
+        (outcome,) = await self.take_all([one])
+        if isinstance(outcome, JobsealError):
+            raise outcome
+        return outcome
+
+    async def take_all(self, prepared: Sequence[Prepared]) -> list[Outcome]:
+        """Make jobs of one tenant and route, in one transaction; give for each its job or the error of `take`.
+
+        Raises:
+            UnavailableError: the database is away; none was made.
+
+        """
+        first = prepared[0].new
+        order = _Order(first.tenant, first.route, dict(enumerate(prepared)))
+        await self._admit(order)
+        async with self._db.transaction(order.tenant) as conn:
+            await _refuse_unowned(conn, order)
+            if order.open:
+                news = order.without_repeats()
+                inserted = await submissions.insert_jobs(
+                    conn, order.tenant, order.route, [one.new for one in news.values()]
+                )
+                made = await submissions.tickets(inserted)
+                await _use_blobs(conn, [one for one in news.values() if one.new.id in made])
+                _settle_made(order, made)
+                await _replay(conn, order)
+        return [order.outcomes[number] for number in range(len(prepared))]
+
+    async def _take_group(self, group: Sequence[Prepared]) -> list[Submitted | Exception]:
+        """Make jobs of several tenants in one round trip."""
+        orders = _orders(group)
+        for order in orders:
+            await self._admit(order)
+        try:
+            async with self._db.transaction(pipelined=True) as conn:
+                inserted = []
+                # In one order everywhere, so that no two groups wait for each other.
+                for order in (one for one in orders if one.open):
+                    await become(conn, order.tenant)
+                    news = [one.new for one in order.without_repeats().values()]
+                    inserted.append(
+                        (order, await submissions.insert_jobs(conn, order.tenant, order.route, news))
+                    )
+        except psycopg.Error:
+            if len(group) == 1:
+                raise
+            # One of them broke the transaction of all.
+            return [await self._take_alone(one) for one in group]
+        for order, cursor in inserted:
+            _settle_made(order, await submissions.tickets(cursor))
+            if order.open:
+                async with self._db.transaction(order.tenant) as conn:
+                    await _replay(conn, order)
+        outcomes = {number: outcome for order in orders for number, outcome in order.outcomes.items()}
+        return [outcomes[number] for number in range(len(group))]
+
+    async def _take_alone(self, one: Prepared) -> Submitted | Exception:
+        try:
+            return (await self._take_group([one]))[0]
+        except (psycopg.Error, UnavailableError) as error:
+            return error
+
+    async def _admit(self, order: _Order) -> None:
+        """Keep what may wait; a request that was accepted before needs no room."""
+        room, cap = await self._waiting_room.enter(order.tenant, len(order.open))
+        if room == len(order.open):
+            return
+        async with self._db.transaction(order.tenant) as conn:
+            known = set(
+                await submissions.used_keys(conn, order.tenant, order.route, order.keys(order.open), order.at)
+            )
+        for number, one in list(order.open.items()):
+            if one.new.key is not None and one.new.key in known:
+                continue
+            if room > 0:
+                room -= 1
+                known |= order.keys([number])
+            else:
+                order.end(number, WaitingCapError(cap))
+
+
+def _orders(group: Sequence[Prepared]) -> list[_Order]:
+    """Sort submissions by tenant and route."""
+    orders: dict[tuple[UUID, str], _Order] = {}
+    for number, one in enumerate(group):
+        key = (one.new.tenant, one.new.route)
+        orders.setdefault(key, _Order(*key, {})).open[number] = one
+    return [orders[key] for key in sorted(orders)]
+
+
+def _settle_made(order: _Order, made: Mapping[UUID, int]) -> None:
+    """Give their outcome to the submissions whose jobs were made, with these tickets."""
+    for number, one in list(order.open.items()):
+        if one.new.id in made:
+            order.end(number, Submitted(one.new.job(made[one.new.id]), replayed=False))
+
+
+async def _replay(conn: AsyncConnection[TupleRow], order: _Order) -> None:
+    """Give their outcome to submissions whose key was taken: its earlier job, or an error for another request."""
+    if not order.open:
+        return
+    used = await submissions.used_keys(conn, order.tenant, order.route, order.keys(order.open), order.at)
+    earlier = await earlier_jobs(conn, used)
+    for number, one in list(order.open.items()):
+        assert one.new.key is not None
+        if one.new.key not in used:
+            # Its time ran out this very moment, and the janitor was quick.
+            order.end(number, UnavailableError("the idempotency key has just ended; send the request again"))
+        elif used[one.new.key].fingerprint == one.new.fingerprint:
+            order.end(number, earlier[one.new.key])
+        else:
+            order.end(number, IdempotencyKeyReusedError(one.new.key))
+
+
+async def earlier_jobs(conn: AsyncConnection[TupleRow], used: Mapping[str, UsedKey]) -> dict[str, Submitted]:
+    """Give by key what earlier requests made."""
+    jobs = {key: its.job_id for key, its in used.items() if its.job_id is not None}
+    found = await repository.jobs_by_id(conn, set(jobs.values()))
+    return {key: Submitted(found[job_id], replayed=True) for key, job_id in jobs.items()}
+
+
+async def _refuse_unowned(conn: AsyncConnection[TupleRow], order: _Order) -> None:
+    """Keep the submissions whose blobs are the tenant's; one that was accepted before needs them no more."""
+    hashes = {
+        reference: parse_reference(reference)
+        for one in order.open.values()
+        for _, reference in one.references
+    }
+    if not hashes:
+        return
+    owned = await blob_repository.hold_owned(
+        conn, order.tenant, {blob_hash for blob_hash in hashes.values() if blob_hash is not None}
+    )
+    refused: dict[int, UnknownBlobError] = {}
+    for number, one in order.open.items():
+        for pointer, reference in one.references:
+            if hashes[reference] not in owned:
+                refused[number] = UnknownBlobError(reference, pointer)
+                break
+    if not refused:
+        return
+    used = await submissions.used_keys(conn, order.tenant, order.route, order.keys(refused), order.at)
+    for number, error in refused.items():
+        if order.open[number].new.key not in used:
+            order.end(number, error)
+
+
+async def _use_blobs(conn: AsyncConnection[TupleRow], made: Sequence[Prepared]) -> None:
+    """Write down which blobs the inputs of new jobs name, so that they stay."""
+    uses = {
+        (one.new.tenant, blob_hash, one.new.id)
+        for one in made
+        for _, reference in one.references
+        if (blob_hash := parse_reference(reference)) is not None
+    }
+    if uses:
+        await blob_repository.use_blobs(conn, uses)
