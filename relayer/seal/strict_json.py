@@ -173,7 +173,7 @@ def _is_plain(value: Any) -> bool:
     if kind is str or kind is bool or value is None:
         return True
     if kind is int:
-        return -MAX_INTEGER <= value <= MAX_INTEGER
+        return bool(-MAX_INTEGER <= value <= MAX_INTEGER)
     if kind is list:
         return all(map(_is_plain, value))
     return kind is dict and all(type(key) is str and key.isascii() and _is_plain(value[key]) for key in value)
