@@ -12,6 +12,7 @@ from api.dead_letters import endpoints as dead_letters
 from api.health import endpoints as health
 from api.jobs import batch, commands, trace
 from api.jobs import endpoints as jobs
+from api.keys import endpoints as keys
 from api.pagination import PageTokens
 from api.registry import RegistrySource
 from api.requests import RequestMiddleware
@@ -25,7 +26,8 @@ from relayer.model.clock import Clock, utc_now
 from relayer.settings import ApiSettings, BlobSettings, DatabaseSettings, KeySettings, RegistrySettings
 from relayer.store.blobs import LocalBlobStore
 from relayer.store.database import Database
-from relayer.tenants.service import Authenticator
+from relayer.tenants.access import Access
+from relayer.tenants.key_service import KeyService
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with services.db:
+        async with services.db, services.access.kept():
             yield
 
     app = FastAPI(
@@ -71,7 +73,7 @@ def create_app(
     app.state.services = services
     app.add_middleware(RequestMiddleware)
     handlers.install(app)
-    for resource in (jobs, batch, commands, trace, dead_letters, blobs, health):
+    for resource in (jobs, batch, commands, trace, dead_letters, blobs, keys, health):
         app.include_router(resource.router)
     return app
 
@@ -83,7 +85,9 @@ def _wire(settings: Settings, job_handlers: Handlers, clock: Clock) -> Services:
     return Services(
         db=db,
         registry=registry,
-        authenticator=Authenticator(db, settings.keys, clock),
+        clock=clock,
+        access=Access(db, settings.database, settings.keys, clock),
+        keys=KeyService(db, settings.keys, clock),
         jobs=JobService(db, registry, job_handlers, blob_store, clock),
         dead_letters=DeadLetterService(db, clock),
         blobs=BlobService(db, blob_store, clock),

@@ -29,6 +29,14 @@ from relayer.model.errors import (
 )
 from relayer.model.ids import to_public
 from relayer.store.blobs import BlobTooLargeError
+from relayer.tenants.errors import (
+    AddressNotAllowedError,
+    KeyEndedError,
+    KeyLimitError,
+    KeyNotFoundError,
+    PrivilegeError,
+    TenantError,
+)
 
 RETRY_AFTER_S = 2
 # A waiting room empties as fast as jobs run; this spares the client a refusal a moment later.
@@ -167,6 +175,27 @@ def _output_deleted(error: OutputDeletedError) -> ProblemError:
     return ProblemError(Code.OUTPUT_DELETED, str(error), meta={"blob": to_reference(error.output_hash)})
 
 
+def _tenant(error: TenantError) -> ProblemError:
+    faults = [] if error.member is None else [Fault("invalid", str(error), pointer=f"/{error.member}")]
+    return ProblemError(Code.INVALID_BODY, str(error), faults)
+
+
+def _address_not_allowed(error: AddressNotAllowedError) -> ProblemError:
+    return ProblemError(Code.ADDRESS_NOT_ALLOWED, str(error), meta={"address": error.address})
+
+
+def _privilege(error: PrivilegeError) -> ProblemError:
+    faults = [
+        Fault(
+            "exceeds_maker",
+            f"{text} is more than the key that asks has",
+            pointer=f"/{error.member}/{position}",
+        )
+        for position, text in error.values
+    ]
+    return ProblemError(Code.PRIVILEGE_EXCEEDED, str(error), faults)
+
+
 _PROBLEMS: dict[type[Exception], Callable[[Any], ProblemError]] = {
     ProblemError: lambda problem: problem,
     HTTPException: _framework,
@@ -184,4 +213,12 @@ _PROBLEMS: dict[type[Exception], Callable[[Any], ProblemError]] = {
     BlobInUseError: _blob_in_use,
     StorageFullError: _storage_full,
     OutputDeletedError: _output_deleted,
+    TenantError: _tenant,
+    AddressNotAllowedError: _address_not_allowed,
+    PrivilegeError: _privilege,
+    KeyNotFoundError: lambda error: ProblemError(Code.KEY_NOT_FOUND, str(error)),
+    KeyEndedError: lambda error: ProblemError(Code.KEY_ENDED, str(error)),
+    KeyLimitError: lambda error: ProblemError(
+        Code.KEY_LIMIT_REACHED, str(error), meta={"limit": error.limit}
+    ),
 }

@@ -11,8 +11,10 @@ from relayer.batches.receipts import ReceiptService
 from relayer.jobs.blob_service import BlobService
 from relayer.jobs.dead_letters import DeadLetterService
 from relayer.jobs.service import JobService
+from relayer.model.clock import Clock
 from relayer.store.database import Database
-from relayer.tenants.service import Authenticator
+from relayer.tenants.access import Access
+from relayer.tenants.key_service import KeyService
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,9 @@ class Services:
 
     db: Database
     registry: RegistrySource
-    authenticator: Authenticator
+    clock: Clock
+    access: Access
+    keys: KeyService
     jobs: JobService
     dead_letters: DeadLetterService
     blobs: BlobService

@@ -4,6 +4,7 @@ A process reads only the concerns it uses, so that it holds no secret it does no
 `JOBSEAL_DATABASE_URL` is that of the process's own database role.
 """
 
+import json
 import math
 import os
 import sys
@@ -12,8 +13,17 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretBytes, SecretStr, StringConstraints
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretBytes,
+    SecretStr,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 Address = Annotated[str, StringConstraints(pattern=r"^0x[0-9a-fA-F]{40}$")]
 
@@ -21,6 +31,16 @@ Address = Annotated[str, StringConstraints(pattern=r"^0x[0-9a-fA-F]{40}$")]
 def _from_hex(value: object) -> object:
     """Read what an environment variable can hold: bytes as hex digits."""
     return bytes.fromhex(value) if isinstance(value, str) else value
+
+
+def _from_json(value: object) -> object:
+    """Read an object from the one text that an environment variable can hold, without repeating it."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        raise ValueError('expected a JSON object, such as {"1": "…"}') from None
 
 
 def _url(*schemes: str) -> AfterValidator:
@@ -112,12 +132,22 @@ class ApiSettings(BaseSettings):
 
 
 class KeySettings(BaseSettings):
-    """The pepper under which API keys are kept, and its version."""
+    """The pepper under which API keys are kept, and its version; former peppers, by version, still find older keys."""
 
     model_config = SettingsConfigDict(env_prefix="JOBSEAL_KEYS_")
 
-    pepper: SecretBytes
-    pepper_version: Annotated[int, Field(ge=1)] = 1
+    pepper: Annotated[SecretBytes, Field(min_length=1)]
+    pepper_version: Annotated[int, Field(ge=1, le=32_767)] = 1
+    former_peppers: Annotated[
+        dict[int, Annotated[SecretBytes, Field(min_length=1)]], NoDecode, BeforeValidator(_from_json)
+    ] = {}
+
+    @field_validator("former_peppers")
+    @classmethod
+    def _is_former(cls, peppers: dict[int, SecretBytes], info: ValidationInfo) -> dict[int, SecretBytes]:
+        if info.data.get("pepper_version") in peppers:
+            raise ValueError("holds the current pepper_version too; a new pepper has a higher version")
+        return peppers
 
 
 _CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")

@@ -12,7 +12,7 @@ from api.jobs.schemas import AttemptPage, EventPage, attempt_body, event_body
 from api.pagination import Listing, PageQuery, read_page
 from api.schemas import problems
 from api.services import Services, ServicesDep
-from relayer.tenants.service import Principal
+from relayer.tenants.principal import Principal
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 

@@ -27,7 +27,8 @@ from relayer.settings import DatabaseSettings, KeySettings
 from relayer.store import registries, roles
 from relayer.store.database import Database
 from relayer.store.migrate import migrate
-from relayer.tenants.service import EVERY_SCOPE, TenantService
+from relayer.tenants.scopes import EVERY_SCOPE
+from relayer.tenants.service import TenantService
 
 DATABASE = "jobseal"
 TENANTS = ("acme", "globex")

@@ -1,9 +1,10 @@
-"""A bell between processes: LISTEN and NOTIFY of PostgreSQL. It saves waiting and carries nothing.
+"""News between processes: LISTEN and NOTIFY of PostgreSQL. It saves waiting and is never the truth.
 
-Whoever waits for it also looks by itself now and then, so a ring that is lost costs time only.
+Whoever waits for it also looks by itself now and then, so news that is lost costs time only.
 """
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 
 import psycopg
@@ -14,13 +15,29 @@ from relayer.settings import DatabaseSettings
 _TRY_AGAIN_S = 1.0
 
 
-class Doorbell:
-    """An event that is set whenever a channel is notified."""
+class Listener:
+    """Hears what a channel is notified of.
 
-    def __init__(self, settings: DatabaseSettings, channel: str) -> None:
+    Args:
+        settings: how to reach the server.
+        channel: whose news.
+        heard: is called with the payload of each notification.
+        missed: is called when listening begins, for the first time or again: anything may have been said before.
+
+    """
+
+    def __init__(
+        self,
+        settings: DatabaseSettings,
+        channel: str,
+        *,
+        heard: Callable[[str], None],
+        missed: Callable[[], None],
+    ) -> None:
         self._settings = settings
         self._channel = channel
-        self.rung = asyncio.Event()
+        self._heard = heard
+        self._missed = missed
 
     async def listen(self) -> None:
         """Listen until cancelled, through absences of the server."""
@@ -37,7 +54,18 @@ class Doorbell:
         )
         async with connection:
             await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)))
-            # Whatever rang while nobody listened.
-            self.rung.set()
-            async for _ in connection.notifies():
-                self.rung.set()
+            self._missed()
+            async for notice in connection.notifies():
+                self._heard(notice.payload)
+
+
+class Doorbell:
+    """An event that is set whenever a channel is notified; what is said does not matter."""
+
+    def __init__(self, settings: DatabaseSettings, channel: str) -> None:
+        self.rung = asyncio.Event()
+        self._listener = Listener(settings, channel, heard=lambda _: self.rung.set(), missed=self.rung.set)
+
+    async def listen(self) -> None:
+        """Listen until cancelled, through absences of the server."""
+        await self._listener.listen()

@@ -175,6 +175,11 @@ ENDPOINTS = [
     ("POST", "/v1/dead-letters:redrive"),
     ("GET", "/v1/dead-letters/redrives/rdr_x"),
     ("POST", "/v1/blobs"),
+    ("GET", "/v1/keys"),
+    ("POST", "/v1/keys"),
+    ("GET", "/v1/keys/key_x"),
+    ("DELETE", "/v1/keys/key_x"),
+    ("POST", "/v1/keys/key_x/rotate"),
 ]
 
 

@@ -16,7 +16,8 @@ from relayer.jobs.transition import JobOutput
 from relayer.model.ids import from_public, new_id
 from relayer.model.lifecycle import JobState
 from relayer.store.database import Database
-from relayer.tenants.service import Scope, TenantService
+from relayer.tenants.scopes import Scope
+from relayer.tenants.service import TenantService
 
 from .conftest import KEYS, Body, Caller, Engine, assert_problem
 

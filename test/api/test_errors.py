@@ -90,6 +90,9 @@ async def test_the_description_names_every_resource(client: httpx2.AsyncClient) 
         "/v1/blobs",
         "/v1/blobs/{blob}",
         "/v1/blobs/{blob}/content",
+        "/v1/keys",
+        "/v1/keys/{key_id}",
+        "/v1/keys/{key_id}/rotate",
         "/health/live",
         "/health/ready",
     }

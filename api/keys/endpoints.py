@@ -1,0 +1,113 @@
+"""The REST surface of API keys."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response
+
+from api.auth import KeyReader, KeyWriter
+from api.bodies import json_response, read_json, validate
+from api.keys.schemas import (
+    ID_PREFIX,
+    CreateKeyBody,
+    KeyBody,
+    KeyPage,
+    NewKeyBody,
+    RotateKeyBody,
+    key_body,
+    new_key_body,
+)
+from api.pagination import Listing, PageQuery, read_page
+from api.schemas import problems, request_body
+from api.services import Services, ServicesDep
+from relayer.model.ids import from_public, to_public
+from relayer.tenants.errors import KeyNotFoundError
+from relayer.tenants.key_repository import ApiKey
+from relayer.tenants.key_service import NewKey
+
+router = APIRouter(prefix="/v1/keys", tags=["keys"])
+
+# Whatever stores an answer on its way must not store a secret.
+_NO_STORE = {"Cache-Control": "no-store"}
+
+
+@router.post(
+    "",
+    status_code=201,
+    summary="Make an API key",
+    responses={201: {"model": NewKeyBody}, **problems(400, 409, 413, 415, 422)},
+    openapi_extra=request_body(CreateKeyBody),
+)
+async def create(request: Request, principal: KeyWriter, services: ServicesDep) -> Response:
+    """Make a key that may do at most what this one may; its secret is in this answer and nowhere else."""
+    body = validate(CreateKeyBody, await read_json(request, services.max_body_bytes))
+    return _made(services, await services.keys.create(principal.tenant_id, body.request(), principal))
+
+
+@router.get("", summary="List API keys, newest first", responses={200: {"model": KeyPage}, **problems(400)})
+async def list_keys(
+    query: Annotated[PageQuery, Query()], principal: KeyReader, services: ServicesDep
+) -> Response:
+    """Give a page of the tenant's keys, those that have ended included."""
+    tenant, now = principal.tenant_id, services.clock()
+
+    async def fetch(after: bytes | None, limit: int) -> list[ApiKey]:
+        return await services.keys.list(tenant, None if after is None else UUID(bytes=after), limit)
+
+    page = await read_page(
+        services.page_tokens,
+        Listing(tenant, "/v1/keys"),
+        query,
+        fetch=fetch,
+        position=lambda key: key.id.bytes,
+        body=lambda key: key_body(key, now),
+    )
+    return json_response(page)
+
+
+@router.get("/{key_id}", summary="Read an API key", responses={200: {"model": KeyBody}, **problems(404)})
+async def read(key_id: str, principal: KeyReader, services: ServicesDep) -> Response:
+    """Give a key without its secret."""
+    key = await services.keys.get(principal.tenant_id, _id(key_id))
+    return json_response(key_body(key, services.clock()))
+
+
+@router.post(
+    "/{key_id}/rotate",
+    status_code=201,
+    summary="Replace an API key",
+    responses={201: {"model": NewKeyBody}, **problems(400, 404, 409, 413, 415, 422)},
+    openapi_extra=request_body(RotateKeyBody),
+)
+async def rotate(key_id: str, request: Request, principal: KeyWriter, services: ServicesDep) -> Response:
+    """Make a key with another secret and the same rights; the old one ends after the overlap."""
+    body = validate(RotateKeyBody, await read_json(request, services.max_body_bytes))
+    new = await services.keys.rotate(
+        principal.tenant_id, _id(key_id), overlap=body.overlap, expires_at=body.expires_at, maker=principal
+    )
+    return _made(services, new)
+
+
+@router.delete(
+    "/{key_id}",
+    status_code=204,
+    summary="Revoke an API key",
+    response_class=Response,
+    responses={204: {"description": "Revoked, now or before"}, **problems(404)},
+)
+async def revoke(key_id: str, principal: KeyWriter, services: ServicesDep) -> Response:
+    """End a key and every access token that was issued through it, everywhere within a minute."""
+    await services.keys.revoke(principal.tenant_id, _id(key_id))
+    return Response(status_code=204)
+
+
+def _id(text: str) -> UUID:
+    key_id = from_public(ID_PREFIX, text)
+    if key_id is None:
+        raise KeyNotFoundError
+    return key_id
+
+
+def _made(services: Services, new: NewKey) -> Response:
+    headers = _NO_STORE | {"Location": f"/v1/keys/{to_public(ID_PREFIX, new.id)}"}
+    return json_response(new_key_body(new, services.clock()), 201, headers)
