@@ -42,6 +42,8 @@ class Urls:
     owner: str
     api: str
     relayer: str
+    admin: str
+    superuser: str
 
 
 @pytest.fixture(scope="session")
@@ -56,13 +58,15 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedd
 
 @pytest.fixture(scope="session")
 def postgres_urls(postgres_server: EmbeddedPostgres) -> Urls:
-    passwords = roles.Passwords(*(secrets.token_hex(16) for _ in range(3)))
+    passwords = roles.Passwords(*(secrets.token_hex(16) for _ in range(4)))
     roles.prepare_database(postgres_server.admin_dsn, "jobseal", passwords)
     address = urlsplit(postgres_server.admin_dsn).netloc.rpartition("@")[2]
     urls = Urls(
         owner=f"postgresql://{roles.OWNER}:{passwords.owner}@{address}/jobseal",
         api=f"postgresql://{roles.API}:{passwords.api}@{address}/jobseal",
         relayer=f"postgresql://{roles.RELAYER}:{passwords.relayer}@{address}/jobseal",
+        admin=f"postgresql://{roles.ADMIN}:{passwords.admin}@{address}/jobseal",
+        superuser=f"{postgres_server.admin_dsn.rpartition('/')[0]}/jobseal",
     )
     migrate(urls.owner)
     return urls
@@ -87,7 +91,9 @@ def tables(postgres_urls: Urls) -> list[str]:
 
 @pytest.fixture
 def urls(postgres_urls: Urls, tables: list[str]) -> Urls:
-    with psycopg.connect(postgres_urls.owner, autocommit=True) as connection:
+    with psycopg.connect(postgres_urls.superuser, autocommit=True) as connection:
+        # Without triggers: the audit log lets nobody else delete anything.
+        connection.execute("SET session_replication_role = replica")
         empty(connection, tables)
         for (name,) in connection.execute(
             "SELECT quote_ident(sequencename) FROM pg_sequences WHERE sequencename LIKE 'tickets%'"
@@ -133,6 +139,20 @@ async def api_db(urls: Urls) -> AsyncIterator[Database]:
 async def relayer_db(urls: Urls) -> AsyncIterator[Database]:
     async for database in _opened(urls.relayer):
         yield database
+
+
+@pytest.fixture
+async def admin_db(urls: Urls) -> AsyncIterator[Database]:
+    async for database in _opened(urls.admin):
+        yield database
+
+
+@pytest.fixture
+def superuser(urls: Urls) -> Iterator[psycopg.Connection[Any]]:
+    """A connection past row-level security and triggers."""
+    with psycopg.connect(urls.superuser, autocommit=True) as connection:
+        connection.execute("SET session_replication_role = replica")
+        yield connection
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ class RoleUrls:
 
 def make_database(postgres: EmbeddedPostgres) -> RoleUrls:
     """Make a database with the newest schema and roles whose passwords nobody keeps."""
-    passwords = roles.Passwords(*(secrets.token_hex(16) for _ in range(3)))
+    passwords = roles.Passwords(*(secrets.token_hex(16) for _ in range(4)))
     roles.prepare_database(postgres.admin_dsn, _DATABASE, passwords)
     address = f"{urlsplit(postgres.admin_dsn).netloc.rpartition('@')[2]}/{_DATABASE}"
     urls = RoleUrls(

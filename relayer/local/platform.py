@@ -133,7 +133,7 @@ class Platform:
             server.start()
             self._say(f"{server.name} runs")
         passwords = roles.Passwords(
-            *(self._secret(f"database-{role}") for role in ("owner", "api", "relayer"))
+            *(self._secret(f"database-{role}") for role in ("owner", "api", "relayer", "admin"))
         )
         roles.prepare_database(self._postgres.admin_dsn, DATABASE, passwords)
         owner_url = self._database_url(roles.OWNER, passwords.owner)

@@ -1,4 +1,4 @@
-"""The database roles: owner (migrations), API (bound by row-level security), relayer (crosses tenants)."""
+"""The database roles: owner (migrations), API (bound by row-level security), relayer and admin (cross tenants)."""
 
 from dataclasses import dataclass
 
@@ -8,6 +8,7 @@ from psycopg import sql
 OWNER = "jobseal_owner"
 API = "jobseal_api"
 RELAYER = "jobseal_relayer"
+ADMIN = "jobseal_admin"
 
 
 @dataclass(frozen=True)
@@ -17,15 +18,21 @@ class Passwords:
     owner: str
     api: str
     relayer: str
+    admin: str
 
 
 def prepare_database(admin_url: str, database: str, passwords: Passwords) -> None:
-    """Make the three roles and a database of the owner's; whatever is there already stays.
+    """Make the four roles and a database of the owner's; whatever is there already stays.
 
     `docs/operate.md` gives the same as SQL for a server that an operator keeps.
     """
     with psycopg.connect(admin_url, autocommit=True) as connection:
-        for role, password in ((OWNER, passwords.owner), (API, passwords.api), (RELAYER, passwords.relayer)):
+        for role, password in (
+            (OWNER, passwords.owner),
+            (API, passwords.api),
+            (RELAYER, passwords.relayer),
+            (ADMIN, passwords.admin),
+        ):
             known = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role]).fetchone()
             verb = sql.SQL("ALTER" if known else "CREATE")
             connection.execute(
@@ -41,7 +48,7 @@ def prepare_database(admin_url: str, database: str, passwords: Passwords) -> Non
             sql.SQL("REVOKE CONNECT, TEMPORARY ON DATABASE {} FROM PUBLIC").format(sql.Identifier(database))
         )
         connection.execute(
-            sql.SQL("GRANT CONNECT ON DATABASE {} TO {}, {}").format(
-                sql.Identifier(database), sql.Identifier(API), sql.Identifier(RELAYER)
+            sql.SQL("GRANT CONNECT ON DATABASE {} TO {}, {}, {}").format(
+                sql.Identifier(database), sql.Identifier(API), sql.Identifier(RELAYER), sql.Identifier(ADMIN)
             )
         )

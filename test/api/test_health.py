@@ -52,7 +52,7 @@ async def test_an_unregistered_registry_is_named_and_then_found(
 
 async def test_the_api_outlives_its_database(tmp_path: Path) -> None:
     with EmbeddedPostgres(tmp_path / "postgres", durable=False) as server:
-        passwords = roles.Passwords(*(secrets.token_hex(16) for _ in range(3)))
+        passwords = roles.Passwords(*(secrets.token_hex(16) for _ in range(4)))
         roles.prepare_database(server.admin_dsn, "jobseal", passwords)
         address = urlsplit(server.admin_dsn).netloc.rpartition("@")[2]
         owner_url = f"postgresql://{roles.OWNER}:{passwords.owner}@{address}/jobseal"

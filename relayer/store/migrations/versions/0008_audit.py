@@ -1,0 +1,18 @@
+"""The audit log, and the role of administration."""
+
+from importlib.resources import files
+
+from alembic import op
+
+revision = "0008"
+down_revision = "0006"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Apply."""
+    op.execute("SET LOCAL lock_timeout = '5s'")
+    sql = files("relayer.store.migrations.versions").joinpath("0008_audit.sql").read_text("utf-8")
+    # The driver's own cursor: SQLAlchemy would read the colons of a cast as parameters.
+    op.get_bind().connection.cursor().execute(sql)

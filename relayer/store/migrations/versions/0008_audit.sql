@@ -1,0 +1,89 @@
+-- The audit log: who changed what of a tenant. Rows are only ever added, each chained to the one before it.
+--
+-- `event` is the text that is hashed, JSON in its RFC 8785 form, so that nobody needs more than SHA-256 to check a
+-- chain. The other columns follow from it and from its place; no role writes them. The tenant of zeros is the
+-- platform itself: what concerns no tenant.
+
+CREATE FUNCTION audit_time(event text) RETURNS timestamptz
+-- Immutable, although a cast to timestamptz in general is not: the text always ends in Z.
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog AS $$
+    SELECT (event::jsonb ->> 'occurred_at')::timestamptz
+$$;
+
+CREATE TABLE audit_events (
+    tenant_id   uuid NOT NULL,
+    seq         bigint NOT NULL CHECK (seq >= 1),
+    event       text NOT NULL,
+    hash        bytes32 NOT NULL,
+    id          uuid NOT NULL UNIQUE GENERATED ALWAYS AS (substr(event::jsonb ->> 'id', 5)::uuid) STORED,
+    action      text NOT NULL GENERATED ALWAYS AS (event::jsonb ->> 'action') STORED,
+    occurred_at timestamptz NOT NULL GENERATED ALWAYS AS (audit_time(event)) STORED,
+    PRIMARY KEY (tenant_id, seq),
+    CHECK (coalesce(substr(event::jsonb ->> 'tenant_id', 5)::uuid, '00000000-0000-0000-0000-000000000000') = tenant_id)
+);
+CREATE INDEX audit_events_of_tenant ON audit_events (tenant_id, id DESC);
+CREATE INDEX audit_events_targets ON audit_events USING gin ((event::jsonb -> 'targets') jsonb_path_ops);
+
+-- The end of each chain. Its row is what two events of one tenant take turns at.
+CREATE TABLE audit_heads (
+    tenant_id uuid PRIMARY KEY,
+    seq       bigint NOT NULL,
+    hash      bytes32 NOT NULL
+);
+
+-- By the owner, so that whoever may add an event needs no right to write the ends of chains.
+CREATE FUNCTION on_audit_event() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+BEGIN
+    INSERT INTO public.audit_heads AS h (tenant_id, seq, hash)
+    VALUES (NEW.tenant_id, 1, sha256(decode(repeat('00', 32), 'hex') || convert_to(NEW.event, 'UTF8')))
+    ON CONFLICT (tenant_id) DO UPDATE
+    SET seq = h.seq + 1, hash = sha256(h.hash || convert_to(NEW.event, 'UTF8'))
+    RETURNING h.seq, h.hash INTO NEW.seq, NEW.hash;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER audit_events_chain BEFORE INSERT ON audit_events FOR EACH ROW EXECUTE FUNCTION on_audit_event();
+
+CREATE FUNCTION refuse_audit_change() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+BEGIN
+    RAISE EXCEPTION 'the audit log is only ever added to; % of % is refused', TG_OP, TG_TABLE_NAME
+        USING ERRCODE = 'insufficient_privilege';
+END $$;
+CREATE TRIGGER audit_events_stay BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_events
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_audit_change();
+CREATE TRIGGER audit_heads_stay BEFORE DELETE OR TRUNCATE ON audit_heads
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_audit_change();
+REVOKE ALL ON FUNCTION on_audit_event, refuse_audit_change FROM PUBLIC;
+
+-- --- who may see what --------------------------------------------------------------------------------
+
+-- The role of administration crosses tenants, and sees nothing of their jobs but how many there are.
+DO $$
+DECLARE
+    tenant_table text;
+BEGIN
+    FOREACH tenant_table IN ARRAY ARRAY['audit_events', 'audit_heads']
+    LOOP
+        EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', tenant_table);
+        EXECUTE format('CREATE POLICY tenant_only ON %I TO jobseal_api USING (tenant_id = current_tenant())
+                        WITH CHECK (tenant_id = current_tenant())', tenant_table);
+        EXECUTE format('CREATE POLICY every_tenant ON %I TO jobseal_relayer USING (true) WITH CHECK (true)',
+                       tenant_table);
+    END LOOP;
+    FOREACH tenant_table IN ARRAY ARRAY['audit_events', 'audit_heads', 'tenants', 'api_keys', 'tenant_storage',
+                                        'jobs', 'attempts']
+    LOOP
+        EXECUTE format('CREATE POLICY administration ON %I TO jobseal_admin USING (true) WITH CHECK (true)',
+                       tenant_table);
+    END LOOP;
+END $$;
+
+GRANT USAGE ON SCHEMA public TO jobseal_admin;
+GRANT SELECT, INSERT (tenant_id, event) ON audit_events TO jobseal_api, jobseal_admin;
+GRANT INSERT (tenant_id, event) ON audit_events TO jobseal_relayer;
+GRANT SELECT ON audit_heads TO jobseal_api, jobseal_admin;
+GRANT SELECT, INSERT, UPDATE ON tenants, api_keys TO jobseal_admin;
+GRANT SELECT, INSERT, UPDATE, DELETE ON kind_caps TO jobseal_admin;
+GRANT SELECT ON tenant_storage TO jobseal_admin;
+GRANT SELECT (tenant_id, state) ON jobs, attempts TO jobseal_admin;
