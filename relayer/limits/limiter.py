@@ -1,0 +1,95 @@
+"""The limits that all processes hold together: every policy of a request in one round trip, many requests in one."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from importlib.resources import files
+from itertools import islice
+from typing import Any
+
+from relayer.limits.local import LocalLimiter
+from relayer.limits.policy import Charge, Standing, Verdict
+from relayer.limits.store import Script, SharedStore
+
+# The script runs to its end before the server answers anybody else: about a millisecond at this size.
+_MOST_AT_ONCE = 256
+
+
+class Limiter:
+    """Judges requests by their policies, all or none.
+
+    The clock is the server's, one for all processes. While the server is away each process judges by itself; its
+    verdicts then say so.
+
+    Args:
+        store: where the numbers lie.
+        clock: gives microseconds in place of the server's clock.
+        local: judges while the store is away.
+
+    """
+
+    def __init__(
+        self,
+        store: SharedStore,
+        *,
+        clock: Callable[[], int] | None = None,
+        local: LocalLimiter | None = None,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._local = local or LocalLimiter()
+        self._gcra = Script(files("relayer.limits").joinpath("gcra.lua").read_text("utf-8"))
+        self._waiting: list[tuple[Sequence[Charge], asyncio.Future[Verdict]]] = []
+        self._sending: asyncio.Task[None] | None = None
+
+    async def check(self, charges: Sequence[Charge]) -> Verdict:
+        """Judge one request; those that wait at the same time share a round trip."""
+        verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        self._waiting.append((charges, verdict))
+        if self._sending is None or self._sending.done():
+            self._sending = asyncio.create_task(self._send())
+        return await verdict
+
+    async def check_many(self, requests: Sequence[Sequence[Charge]]) -> list[Verdict]:
+        """Judge requests one after the other, in one round trip.
+
+        No request names a subject of a policy twice.
+        """
+        if not requests:
+            return []
+        keys = [charge.key for request in requests for charge in request]
+        args: list[Any] = ["" if self._clock is None else self._clock()]
+        for request in requests:
+            args.append(len(request))
+            for charge in request:
+                policy = charge.policy
+                args += (policy.interval, policy.capacity, policy.furthest, charge.needs, charge.units)
+        answer = await self._store.ask(lambda redis: self._gcra(redis, keys, args))
+        if answer is None:
+            return [self._local.check(request) for request in requests]
+        standings = iter(zip(answer[::2], answer[1::2], strict=True))
+        return [
+            Verdict(
+                tuple(
+                    Standing(charge, bool(allowed), ahead)
+                    for charge, (allowed, ahead) in zip(request, islice(standings, len(request)), strict=True)
+                )
+            )
+            for request in requests
+        ]
+
+    async def _send(self) -> None:
+        """Send what waits, until nothing does."""
+        while self._waiting:
+            batch, self._waiting = self._waiting[:_MOST_AT_ONCE], self._waiting[_MOST_AT_ONCE:]
+            try:
+                verdicts = await self.check_many([charges for charges, _ in batch])
+            except BaseException as error:
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(
+                            error if isinstance(error, Exception) else asyncio.CancelledError()
+                        )
+                raise
+            for (_, future), verdict in zip(batch, verdicts, strict=True):
+                if not future.done():
+                    future.set_result(verdict)
