@@ -13,6 +13,7 @@ from api.health import endpoints as health
 from api.jobs import batch, commands, trace
 from api.jobs import endpoints as jobs
 from api.keys import endpoints as keys
+from api.limits import Admission
 from api.pagination import PageTokens
 from api.registry import RegistrySource
 from api.requests import RequestMiddleware
@@ -22,8 +23,18 @@ from relayer.jobs.blob_service import BlobService
 from relayer.jobs.dead_letters import DeadLetterService
 from relayer.jobs.handlers.registry import Handlers, load_handlers
 from relayer.jobs.service import JobService
+from relayer.limits.limiter import Limiter
+from relayer.limits.lockout import LockoutRule, Lockouts
+from relayer.limits.store import SharedStore
 from relayer.model.clock import Clock, utc_now
-from relayer.settings import ApiSettings, BlobSettings, DatabaseSettings, KeySettings, RegistrySettings
+from relayer.settings import (
+    ApiSettings,
+    BlobSettings,
+    DatabaseSettings,
+    KeySettings,
+    RedisSettings,
+    RegistrySettings,
+)
 from relayer.store.blobs import LocalBlobStore
 from relayer.store.database import Database
 from relayer.tenants.access import Access
@@ -39,11 +50,19 @@ class Settings:
     registry: RegistrySettings
     blobs: BlobSettings
     keys: KeySettings
+    redis: RedisSettings
 
     @classmethod
     def from_environment(cls) -> "Settings":
         """Read every concern from its environment variables."""
-        return cls(ApiSettings(), DatabaseSettings(), RegistrySettings(), BlobSettings(), KeySettings())
+        return cls(
+            ApiSettings(),
+            DatabaseSettings(),
+            RegistrySettings(),
+            BlobSettings(),
+            KeySettings(),
+            RedisSettings(),
+        )
 
 
 def create_app(
@@ -58,7 +77,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with services.db, services.access.kept():
+        async with services.db, services.shared, services.access.kept():
             yield
 
     app = FastAPI(
@@ -82,12 +101,17 @@ def _wire(settings: Settings, job_handlers: Handlers, clock: Clock) -> Services:
     db = Database(settings.database)
     registry = RegistrySource(db, settings.registry)
     blob_store = LocalBlobStore(settings.blobs.folder)
+    shared = SharedStore(settings.redis)
     return Services(
         db=db,
         registry=registry,
         clock=clock,
         access=Access(db, settings.database, settings.keys, clock),
         keys=KeyService(db, settings.keys, clock),
+        admission=Admission(
+            Limiter(shared), Lockouts(shared, LockoutRule("auth-failure")), settings.api.trusted_proxies
+        ),
+        shared=shared,
         jobs=JobService(db, registry, job_handlers, blob_store, clock),
         dead_letters=DeadLetterService(db, clock),
         blobs=BlobService(db, blob_store, clock),

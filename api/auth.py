@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from api.errors import Code, ProblemError
+from api.limits import Action
 from api.services import ServicesDep
 from relayer.tenants.principal import Principal
 from relayer.tenants.scopes import Scope
@@ -14,33 +15,36 @@ from relayer.tenants.scopes import Scope
 _BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +([\x21-\x7e]+)")
 
 
-def client_address(request: Request) -> str | None:
-    """Where the request comes from; None where its connection has no address, as a Unix socket has none."""
-    return None if request.client is None else request.client.host
-
-
 async def _authenticate(request: Request, services: ServicesDep) -> Principal:
     values = request.headers.getlist("authorization")
     if not values:
-        raise ProblemError(
+        missing = ProblemError(
             Code.API_KEY_MISSING,
             "send an API key as 'Authorization: Bearer <key>'",
             headers={"WWW-Authenticate": "Bearer"},
         )
+        await services.admission.turn_away(request, None, missing)
     match = _BEARER.fullmatch(values[0]) if len(values) == 1 else None
+    credential = match[1] if match else ""
+    await services.admission.meet(request, credential)
     authenticator = services.access.authenticator
-    principal = await authenticator.authenticate(match[1], client_address(request)) if match else None
+    principal = await authenticator.authenticate(credential, services.admission.host(request))
     if principal is None:
-        raise ProblemError(
+        invalid = ProblemError(
             Code.API_KEY_INVALID,
             "the API key is malformed, unknown, revoked or expired; send a live one as 'Authorization: Bearer <key>'",
             headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
         )
+        await services.admission.turn_away(request, credential, invalid)
+    services.admission.welcome(request, credential)
     return principal
 
 
-def _with_scope(scope: Scope) -> Callable[..., Awaitable[Principal]]:
-    async def require(principal: Annotated[Principal, Depends(_authenticate)]) -> Principal:
+def _with_scope(scope: Scope, action: Action, units: int = 1) -> Callable[..., Awaitable[Principal]]:
+    async def require(
+        request: Request, services: ServicesDep, principal: Annotated[Principal, Depends(_authenticate)]
+    ) -> Principal:
+        await services.admission.admit(request, principal, action, units)
         if scope not in principal.scopes:
             shown = "API key" if principal.token_id is None else "access token"
             raise ProblemError(
@@ -54,16 +58,19 @@ def _with_scope(scope: Scope) -> Callable[..., Awaitable[Principal]]:
     return require
 
 
-JobReader = Annotated[Principal, Depends(_with_scope(Scope.JOBS_READ))]
-JobWriter = Annotated[Principal, Depends(_with_scope(Scope.JOBS_WRITE))]
-JobCanceller = Annotated[Principal, Depends(_with_scope(Scope.JOBS_CANCEL))]
-JobRedriver = Annotated[Principal, Depends(_with_scope(Scope.JOBS_REDRIVE))]
-BlobWriter = Annotated[Principal, Depends(_with_scope(Scope.BLOBS_WRITE))]
-UsageReader = Annotated[Principal, Depends(_with_scope(Scope.USAGE_READ))]
-WebhookReader = Annotated[Principal, Depends(_with_scope(Scope.WEBHOOKS_READ))]
-WebhookWriter = Annotated[Principal, Depends(_with_scope(Scope.WEBHOOKS_WRITE))]
-KeyReader = Annotated[Principal, Depends(_with_scope(Scope.KEYS_READ))]
-KeyWriter = Annotated[Principal, Depends(_with_scope(Scope.KEYS_WRITE))]
-AuditReader = Annotated[Principal, Depends(_with_scope(Scope.AUDIT_READ))]
-AdminReader = Annotated[Principal, Depends(_with_scope(Scope.ADMIN_READ))]
-AdminWriter = Annotated[Principal, Depends(_with_scope(Scope.ADMIN_WRITE))]
+JobReader = Annotated[Principal, Depends(_with_scope(Scope.JOBS_READ, Action.READ))]
+JobWriter = Annotated[Principal, Depends(_with_scope(Scope.JOBS_WRITE, Action.SUBMIT))]
+JobBatchWriter = Annotated[Principal, Depends(_with_scope(Scope.JOBS_WRITE, Action.SUBMIT, 0))]
+"""How many jobs a batch has is known when it was read: the endpoint holds it to the rate then."""
+JobCanceller = Annotated[Principal, Depends(_with_scope(Scope.JOBS_CANCEL, Action.WRITE))]
+JobRedriver = Annotated[Principal, Depends(_with_scope(Scope.JOBS_REDRIVE, Action.WRITE))]
+BlobReader = Annotated[Principal, Depends(_with_scope(Scope.BLOBS_WRITE, Action.READ))]
+BlobWriter = Annotated[Principal, Depends(_with_scope(Scope.BLOBS_WRITE, Action.WRITE))]
+UsageReader = Annotated[Principal, Depends(_with_scope(Scope.USAGE_READ, Action.READ))]
+WebhookReader = Annotated[Principal, Depends(_with_scope(Scope.WEBHOOKS_READ, Action.READ))]
+WebhookWriter = Annotated[Principal, Depends(_with_scope(Scope.WEBHOOKS_WRITE, Action.WRITE))]
+KeyReader = Annotated[Principal, Depends(_with_scope(Scope.KEYS_READ, Action.READ))]
+KeyWriter = Annotated[Principal, Depends(_with_scope(Scope.KEYS_WRITE, Action.WRITE))]
+AuditReader = Annotated[Principal, Depends(_with_scope(Scope.AUDIT_READ, Action.READ))]
+AdminReader = Annotated[Principal, Depends(_with_scope(Scope.ADMIN_READ, Action.READ))]
+AdminWriter = Annotated[Principal, Depends(_with_scope(Scope.ADMIN_WRITE, Action.WRITE))]

@@ -10,8 +10,8 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from starlette.responses import Response
 
+from api.body_size import limited_body
 from api.errors import Code, Fault, ProblemError
-from api.limits import limited_body
 from relayer.seal.json_pointer import below
 from relayer.seal.strict_json import JsonError, parse_json, parse_json_list
 

@@ -55,6 +55,7 @@ class Code(Enum):
     STORAGE_FULL = Definition(409, "The tenant's storage is full")
     KEY_ENDED = Definition(409, "The API key has expired or is revoked")
     KEY_LIMIT_REACHED = Definition(409, "The tenant has as many live API keys as it may")
+    REQUEST_TIMEOUT = Definition(408, "The request came too slowly", retryable=True)
     OUTPUT_DELETED = Definition(410, "The job's output was deleted")
     BODY_TOO_LARGE = Definition(413, "The body is too large")
     UNSUPPORTED_MEDIA_TYPE = Definition(415, "The media type is not supported")
@@ -64,9 +65,16 @@ class Code(Enum):
     UNKNOWN_BLOB = Definition(422, "The input names an unknown blob")
     IDEMPOTENCY_KEY_REUSED = Definition(422, "The idempotency key was used for another request")
     WAITING_CAP_REACHED = Definition(429, "As many jobs wait as may", retryable=True)
+    RATE_LIMITED = Definition(429, "Requests come faster than they may", retryable=True)
+    QUOTA_EXCEEDED = Definition(429, "A quota of the tenant is used up", retryable=True)
+    TOO_MANY_FAILURES = Definition(429, "Too many requests had an invalid key", retryable=True)
+    TOO_MANY_STREAMS = Definition(429, "As many streams are open as may", retryable=True)
+    HEADERS_TOO_LARGE = Definition(431, "The header is too large")
     REQUEST_FAILED = Definition(400, "The request failed")
     INTERNAL_ERROR = Definition(500, "The platform made a mistake", retryable=True)
     SERVICE_UNAVAILABLE = Definition(503, "A part of the platform is away", retryable=True)
+    TEMPORARILY_REDUCED_CAPACITY = Definition(503, "Less is accepted than usual", retryable=True)
+    DEADLINE_EXCEEDED = Definition(503, "The answer took too long", retryable=True)
 
     @property
     def slug(self) -> str:

@@ -1,48 +1,199 @@
-"""How large a body may be, counted as it streams in: a Content-Length is a claim."""
+"""Who is let in: the limits of addresses before a key is known, those of keys and tenants after.
 
-from collections.abc import AsyncIterator
+A request without a valid key spends its address's allowance and never a tenant's, so that nobody can use up, or sound
+out, the limits of another. While Redis is away, reads pass, and what changes something is held to a bucket of this process.
+"""
 
-from fastapi import Request
+import asyncio
+import hashlib
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from enum import Enum
+from functools import lru_cache
+from typing import NoReturn
 
+from starlette.requests import Request
+
+from api.address import Network, client_address, client_host
 from api.errors import Code, ProblemError
+from api.rate_headers import rate_headers, seconds
+from relayer.limits.limiter import Limiter
+from relayer.limits.lockout import Lockouts
+from relayer.limits.policy import Charge, Policy, Verdict
+from relayer.tenants.plans import Limits
+from relayer.tenants.principal import Principal
+
+MOST_ITEMS = 500
+"""Jobs of one request."""
+
+UNAUTHENTICATED = Policy.per_minute("ip-unauth", 30, 30)
+
+# A key that came from an address a while ago is no guess: its holder is heard while others at the address are locked out.
+_KNOWN_FOR_S = 15 * 60.0
+_MOST_KNOWN = 10_000
 
 
-def announced_bytes(request: Request) -> int | None:
-    """How large the body is said to be; None where it is not said."""
-    text = request.headers.get("content-length", "")
-    return int(text[:20]) if text.isdecimal() else None
+class Action(Enum):
+    """What a request does, and which of the tenant's rates it is held to."""
+
+    READ = "tenant-read"
+    WRITE = "tenant-write"
+    SUBMIT = "tenant-submit"
 
 
-async def limited_stream(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
-    """Give the body's chunks.
+class Admission:
+    """Lets requests in, or raises the problem that they are refused with."""
 
-    Raises:
-        ProblemError: more than `max_bytes` are announced or come.
+    def __init__(self, limiter: Limiter, failures: Lockouts, trusted: Sequence[Network]) -> None:
+        self._limiter = limiter
+        self._failures = failures
+        self._trusted = trusted
+        self._known: OrderedDict[bytes, float] = OrderedDict()
 
+    def host(self, request: Request) -> str | None:
+        """Give the address that the request comes from, where it has one."""
+        return client_host(request, self._trusted)
+
+    async def meet(self, request: Request, credential: str) -> None:
+        """Hear a credential before anything is asked about it.
+
+        Raises:
+            ProblemError: its address failed too often, or used up its allowance.
+
+        """
+        address = client_address(request, self._trusted)
+        if self._is_known(address, credential):
+            return
+        locked, verdict = await asyncio.gather(
+            self._failures.locked(_suspect(address, credential)),
+            self._limiter.check([Charge(UNAUTHENTICATED, address, 0)]),
+        )
+        if locked:
+            raise _locked_out(locked)
+        if not verdict.allowed:
+            raise _refused(verdict)
+
+    async def turn_away(self, request: Request, credential: str | None, problem: ProblemError) -> NoReturn:
+        """Refuse a request that did not show who it is.
+
+        Raises:
+            ProblemError: always: `problem`, or that its address tries too often.
+
+        """
+        address = client_address(request, self._trusted)
+        if credential is not None:
+            self._known.pop(_pair(address, credential), None)
+            if locked := await self._failures.failed(_suspect(address, credential)):
+                raise _locked_out(locked)
+        verdict = await self._limiter.check([Charge(UNAUTHENTICATED, address)])
+        raise problem if verdict.allowed else _refused(verdict)
+
+    def welcome(self, request: Request, credential: str) -> None:
+        """Remember that a credential was valid at its address."""
+        pair = _pair(client_address(request, self._trusted), credential)
+        self._known[pair] = time.monotonic() + _KNOWN_FOR_S
+        self._known.move_to_end(pair)
+        while len(self._known) > _MOST_KNOWN:
+            self._known.popitem(last=False)
+
+    async def admit(self, request: Request, principal: Principal, action: Action, units: int = 1) -> None:
+        """Hold a request to the rates of its key and its tenant, all or none.
+
+        Units are jobs where something is submitted; none: their number is not known yet, and `submit` follows.
+
+        Raises:
+            ProblemError: a rate is used up.
+
+        """
+        key, rates = _policies(principal.limits)
+        await self._check(
+            request,
+            action,
+            [
+                Charge(key, str(principal.key_id)),
+                Charge(rates[action], str(principal.tenant_id), units),
+            ],
+        )
+
+    async def submit(self, request: Request, principal: Principal, jobs: int) -> None:
+        """Hold a batch to the tenant's rate of submissions.
+
+        Raises:
+            ProblemError: the rate is used up; nothing was used of it.
+
+        """
+        _, rates = _policies(principal.limits)
+        await self._check(
+            request, Action.SUBMIT, [Charge(rates[Action.SUBMIT], str(principal.tenant_id), jobs)]
+        )
+
+    async def _check(self, request: Request, action: Action, charges: Sequence[Charge]) -> None:
+        verdict = await self._limiter.check(charges)
+        request.state.rate_headers = rate_headers(verdict)
+        if verdict.allowed or (verdict.is_local and action is Action.READ):
+            return
+        raise _reduced(verdict) if verdict.is_local else _refused(verdict)
+
+    def _is_known(self, address: str, credential: str) -> bool:
+        return self._known.get(_pair(address, credential), 0.0) > time.monotonic()
+
+
+@lru_cache(maxsize=1024)
+def _policies(limits: Limits) -> tuple[Policy, dict[Action, Policy]]:
+    """Give the policies of a tenant's keys, and of the tenant.
+
+    Writes that submit nothing have twice the rate of submissions: a job with a file takes one of each. One key alone
+    may do all that its tenant may in the long run, and not all bursts at once.
     """
-    announced = announced_bytes(request)
-    if announced is not None and announced > max_bytes:
-        raise too_large(max_bytes)
-    received = 0
-    async for chunk in request.stream():
-        received += len(chunk)
-        if received > max_bytes:
-            raise too_large(max_bytes)
-        yield chunk
+    submits, reads = limits.submissions_per_minute, limits.reads_per_minute
+    return (
+        Policy.per_minute("key-burst", 3 * submits + reads, limits.submissions_burst + limits.reads_burst),
+        {
+            Action.READ: Policy.per_minute("tenant-read", reads, limits.reads_burst),
+            Action.WRITE: Policy.per_minute("tenant-write", 2 * submits, 2 * limits.submissions_burst),
+            Action.SUBMIT: Policy.per_minute("tenant-submit", submits, limits.submissions_burst, MOST_ITEMS),
+        },
+    )
 
 
-async def limited_body(request: Request, max_bytes: int) -> bytes:
-    """Give the whole body.
-
-    Raises:
-        ProblemError: more than `max_bytes` are announced or come.
-
-    """
-    return b"".join([chunk async for chunk in limited_stream(request, max_bytes)])
+def _suspect(address: str, credential: str) -> str:
+    """Whom failures are counted for: an address and a kind of credential."""
+    kind = (
+        "_".join(credential.split("_")[:2]) if credential.startswith(("jsl_live_", "jsl_test_")) else "token"
+    )
+    return f"{address}:{kind}"
 
 
-def too_large(max_bytes: int) -> ProblemError:
-    """The problem of a body, or an item of one, of more than `max_bytes`."""
+def _pair(address: str, credential: str) -> bytes:
+    return hashlib.blake2b(f"{address}\n{credential}".encode(), digest_size=16).digest()
+
+
+def _refused(verdict: Verdict) -> ProblemError:
+    names = [standing.charge.policy.name for standing in verdict.violated]
+    wait = seconds(verdict.retry_after)
     return ProblemError(
-        Code.BODY_TOO_LARGE, f"the body is larger than {max_bytes} bytes", meta={"max_bytes": max_bytes}
+        Code.RATE_LIMITED,
+        f"more requests than {' and '.join(names)} allow; try again in {wait} s",
+        meta={"violated_policies": names},
+        headers={**rate_headers(verdict), "Retry-After": str(wait)},
+    )
+
+
+def _reduced(verdict: Verdict) -> ProblemError:
+    wait = seconds(verdict.retry_after)
+    return ProblemError(
+        Code.TEMPORARILY_REDUCED_CAPACITY,
+        f"a part of the platform is away, and less is accepted meanwhile; try again in {wait} s",
+        meta={"violated_policies": [standing.charge.policy.name for standing in verdict.violated]},
+        headers={"Retry-After": str(wait)},
+    )
+
+
+def _locked_out(microseconds: int) -> ProblemError:
+    wait = seconds(microseconds)
+    return ProblemError(
+        Code.TOO_MANY_FAILURES,
+        f"too many requests from this address had an invalid key; correct the key and try again in {wait} s",
+        headers={"Retry-After": str(wait)},
     )

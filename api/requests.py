@@ -38,6 +38,7 @@ class RequestMiddleware:
                 headers = MutableHeaders(scope=message)
                 headers[REQUEST_ID_HEADER] = request_id
                 headers["X-Content-Type-Options"] = "nosniff"
+                headers.update(scope["state"].get("rate_headers", {}))
             await send(message)
 
         try:

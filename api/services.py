@@ -5,12 +5,14 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from api.limits import Admission
 from api.pagination import PageTokens
 from api.registry import RegistrySource
 from relayer.batches.receipts import ReceiptService
 from relayer.jobs.blob_service import BlobService
 from relayer.jobs.dead_letters import DeadLetterService
 from relayer.jobs.service import JobService
+from relayer.limits.store import SharedStore
 from relayer.model.clock import Clock
 from relayer.store.database import Database
 from relayer.tenants.access import Access
@@ -26,6 +28,8 @@ class Services:
     clock: Clock
     access: Access
     keys: KeyService
+    admission: Admission
+    shared: SharedStore
     jobs: JobService
     dead_letters: DeadLetterService
     blobs: BlobService
@@ -36,7 +40,7 @@ class Services:
     max_blob_bytes: int
 
 
-async def _services(request: Request) -> Services:  # noqa: RUF029 - FastAPI gives others to a thread
+async def _services(request: Request) -> Services:
     services: Services = request.app.state.services
     return services
 

@@ -9,6 +9,7 @@ import math
 import os
 import sys
 from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -120,8 +121,18 @@ class ChainSettings(BaseSettings):
     request_timeout: timedelta = timedelta(seconds=10)
 
 
+def _networks(value: object) -> object:
+    """Read what an environment variable can hold: networks with commas between them."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
 class ApiSettings(BaseSettings):
-    """Where the API listens, and its own secrets and limits."""
+    """Where the API listens, and its own secrets and limits.
+
+    `trusted_proxies`: networks (CIDR) of the proxies whose `X-Forwarded-For` is believed. A request has `deadline`, not
+    counting the arrival of its body, which has `body_grace` and a second more for every `body_bytes_per_second`. A stream
+    may stand still for `stream_stall`; a tenant may have `streams_per_tenant` open at a process.
+    """
 
     model_config = SettingsConfigDict(env_prefix="JOBSEAL_API_")
 
@@ -129,6 +140,15 @@ class ApiSettings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     max_body_bytes: Annotated[int, Field(ge=1024)] = 256 * 1024
     max_batch_bytes: Annotated[int, Field(ge=1024)] = 16 << 20
+    max_header_bytes: Annotated[int, Field(ge=1024)] = 16 * 1024
+    trusted_proxies: Annotated[
+        tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)
+    ] = ()
+    deadline: Annotated[timedelta, Field(gt=timedelta(0))] = timedelta(seconds=10)
+    body_grace: Annotated[timedelta, Field(gt=timedelta(0))] = timedelta(seconds=10)
+    body_bytes_per_second: Annotated[int, Field(ge=1)] = 32 * 1024
+    stream_stall: Annotated[timedelta, Field(gt=timedelta(0))] = timedelta(seconds=30)
+    streams_per_tenant: Annotated[int, Field(ge=1)] = 50
 
 
 class KeySettings(BaseSettings):

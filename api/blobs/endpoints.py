@@ -5,12 +5,12 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
-from api.auth import BlobWriter
+from api.auth import BlobReader, BlobWriter
 from api.blobs.schemas import BlobBody, StoredBlobBody
 from api.bodies import json_response
+from api.body_size import announced_bytes, limited_stream
 from api.errors import Code, ProblemError
 from api.idempotency import idempotency_key
-from api.limits import announced_bytes, limited_stream
 from api.schemas import problems
 from api.services import Services, ServicesDep
 from api.streams import attachment
@@ -61,7 +61,7 @@ async def upload(request: Request, principal: BlobWriter, services: ServicesDep)
     summary="Read what is known of a blob",
     responses={200: {"model": StoredBlobBody}, **problems(404)},
 )
-async def read(blob: str, principal: BlobWriter, services: ServicesDep) -> Response:
+async def read(blob: str, principal: BlobReader, services: ServicesDep) -> Response:
     """Give size, media type and age of a blob that this tenant owns."""
     found = await _blob(services, principal.tenant_id, blob)
     return json_response(
@@ -80,7 +80,7 @@ async def read(blob: str, principal: BlobWriter, services: ServicesDep) -> Respo
     response_class=Response,
     responses={200: {"description": "The bytes of the blob", "content": {"*/*": {}}}, **problems(404)},
 )
-async def content(blob: str, principal: BlobWriter, services: ServicesDep) -> Response:
+async def content(blob: str, principal: BlobReader, services: ServicesDep) -> Response:
     """Stream exactly the bytes that the reference is the hash of."""
     found = await _blob(services, principal.tenant_id, blob)
     return await attachment(found.media_type, found.size, services.blobs.chunks(found))

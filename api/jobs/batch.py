@@ -6,14 +6,15 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.auth import JobWriter
+from api.auth import JobBatchWriter
 from api.bodies import json_response, read_json_list, validate
+from api.body_size import too_large
 from api.errors import Code, Fault, ProblemError
 from api.handlers import problem_of
 from api.idempotency import is_key
 from api.jobs.schemas import JobBody, job_body
 from api.jobs.submission import SubmitBody, read_submission
-from api.limits import too_large
+from api.limits import MOST_ITEMS
 from api.schemas import ProblemBody, problems, request_body
 from api.services import ServicesDep
 from relayer.jobs.intake import Submitted
@@ -37,13 +38,13 @@ class BatchBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    jobs: Annotated[list[Any], Field(min_length=1, max_length=500)]
+    jobs: Annotated[list[Any], Field(min_length=1, max_length=MOST_ITEMS)]
 
 
 class BatchRequest(BatchBody):
     """Jobs to be done, as they should be."""
 
-    jobs: Annotated[list[BatchItem], Field(min_length=1, max_length=500)]
+    jobs: Annotated[list[BatchItem], Field(min_length=1, max_length=MOST_ITEMS)]
 
 
 class OutcomeBody(BaseModel):
@@ -65,15 +66,17 @@ class BatchResult(BaseModel):
     "/v1/jobs:batch",
     status_code=207,
     summary="Submit up to 500 jobs",
-    responses={207: {"model": BatchResult}, **problems(400, 413, 415, 422)},
+    responses={207: {"model": BatchResult}, **problems(400, 413, 415, 422, 429)},
     openapi_extra=request_body(BatchRequest),
 )
-async def submit_batch(request: Request, principal: JobWriter, services: ServicesDep) -> Response:
+async def submit_batch(request: Request, principal: JobBatchWriter, services: ServicesDep) -> Response:
     """Take each job as `POST /v1/jobs` would; what is wrong with one does not touch the others."""
     value, flaws = await read_json_list(request, services.max_batch_bytes, "jobs")
     submissions: dict[int, Submission] = {}
     outcomes: dict[int, Submitted | JobsealError | ProblemError] = {**flaws}
-    for number, item in enumerate(validate(BatchBody, value).jobs):
+    items = validate(BatchBody, value).jobs
+    await services.admission.submit(request, principal, len(items))
+    for number, item in enumerate(items):
         if number in flaws:
             continue
         try:

@@ -64,7 +64,8 @@ class Client:
                 if answer.status_code == httpx2.codes.ACCEPTED:
                     job: dict[str, Any] = answer.json()
                     return job
-                if answer.status_code < httpx2.codes.INTERNAL_SERVER_ERROR:
+                busy = answer.status_code == httpx2.codes.TOO_MANY_REQUESTS
+                if answer.status_code < httpx2.codes.INTERNAL_SERVER_ERROR and not busy:
                     raise AssertionError(f"refused: {answer.text}")
                 self.refused += 1
             await asyncio.sleep(_RETRY_S)

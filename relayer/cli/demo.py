@@ -149,19 +149,26 @@ def _follow(
 
 
 def _submit(tenant: str, client: httpx2.Client, file: Path, key: str) -> Submitted:
-    blob = _good(
-        client.post(
-            "/v1/blobs", content=file.read_bytes(), headers={"Content-Type": "application/octet-stream"}
-        )
+    blob = _post(
+        client, "/v1/blobs", content=file.read_bytes(), headers={"Content-Type": "application/octet-stream"}
     )
-    job = _good(
-        client.post(
-            "/v1/jobs",
-            json={"kind": "digest", "input": {"blob": blob["blob"]}, "metadata": {"file": file.name}},
-            headers={"Idempotency-Key": key},
-        )
+    job = _post(
+        client,
+        "/v1/jobs",
+        json={"kind": "digest", "input": {"blob": blob["blob"]}, "metadata": {"file": file.name}},
+        headers={"Idempotency-Key": key},
     )
     return Submitted(tenant, job["id"], file)
+
+
+def _post(client: httpx2.Client, path: str, **request: Any) -> dict[str, Any]:
+    """Post, and wait as long as the API says where it is asked for too much at once."""
+    until = time.monotonic() + _STUCK_SECONDS
+    while (response := client.post(path, **request)).status_code in {429, 503}:
+        if time.monotonic() > until:
+            break
+        time.sleep(float(response.headers.get("Retry-After", 1)))
+    return _good(response)
 
 
 def _good(response: httpx2.Response) -> dict[str, Any]:

@@ -43,6 +43,7 @@ def api() -> None:
         log_level="warning",
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # JOBSEAL_API_TRUSTED_PROXIES says whom to believe
         timeout_graceful_shutdown=10,
     )
 

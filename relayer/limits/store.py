@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import structlog
 from redis.asyncio import Redis
@@ -45,7 +45,10 @@ class SharedStore:
         )
         self._probe: asyncio.Task[None] | None = None
 
-    async def close(self) -> None:
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
         """Close the connections."""
         if self._probe is not None:
             self._probe.cancel()

@@ -226,7 +226,7 @@ class Platform:
         # Shorter than the time after which a service that does not stop is killed.
         worker = {"JOBSEAL_WORKER_DRAIN_GRACE": os.environ.get("JOBSEAL_WORKER_DRAIN_GRACE", "PT10S")}
         for name, env in (
-            ("api", api),
+            ("api", api | redis),
             ("worker", relayer_database | redis | worker),
             ("relayer", relayer_database | redis | relayer),
         ):

@@ -163,7 +163,12 @@ def canonical_json(value: Any) -> bytes:
         if _is_plain(value):
             return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
         return rfc8785.dumps(value)
-    except (rfc8785.CanonicalizationError, orjson.JSONEncodeError, UnicodeEncodeError, RecursionError) as error:
+    except (
+        rfc8785.CanonicalizationError,
+        orjson.JSONEncodeError,
+        UnicodeEncodeError,
+        RecursionError,
+    ) as error:
         raise JsonError("not_canonical", f"the value has no canonical JSON form ({error})") from None
 
 

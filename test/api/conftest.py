@@ -2,7 +2,7 @@ import hashlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -37,26 +37,42 @@ from relayer.settings import (
     BlobSettings,
     DatabaseSettings,
     KeySettings,
+    RedisSettings,
     RegistrySettings,
 )
 from relayer.store import leases
 from relayer.store.blobs import LocalBlobStore
 from relayer.store.database import Database
 from relayer.store.registries import RegistryRow
+from relayer.tenants.plans import PLANS, Limits
 from relayer.tenants.service import TenantService
 
 KEYS = KeySettings(pepper=SecretBytes(b"pepper of the tests"))
 MAX_BLOB_BYTES = 100_000
 Body = dict[str, Any]
+ROOM = replace(
+    PLANS["standard"],
+    submissions_per_minute=1_000_000,
+    submissions_burst=100_000,
+    reads_per_minute=1_000_000,
+    reads_burst=100_000,
+)
 
 
-def settings_for(database_url: str, folder: Path, registry: RegistryRow) -> Settings:
+# Where nothing listens: a process then judges limits by itself.
+NO_REDIS = "redis://127.0.0.1:1/0"
+
+
+def settings_for(
+    database_url: str, folder: Path, registry: RegistryRow, redis_url: str = NO_REDIS
+) -> Settings:
     return Settings(
         ApiSettings(),
         DatabaseSettings(url=SecretStr(database_url), pool_size=4),
         RegistrySettings(chain_id=registry.chain_id, address=f"0x{registry.address.hex()}"),
         BlobSettings(folder=folder, max_bytes=MAX_BLOB_BYTES),
         KEYS,
+        RedisSettings(url=SecretStr(redis_url)),
     )
 
 
@@ -236,8 +252,8 @@ class Engine:
 
 
 @pytest.fixture
-def settings(urls: Any, tmp_path: Path, registry_row: RegistryRow) -> Settings:
-    return settings_for(urls.api, tmp_path / "blobs", registry_row)
+def settings(urls: Any, tmp_path: Path, registry_row: RegistryRow, valkey_url: str) -> Settings:
+    return settings_for(urls.api, tmp_path / "blobs", registry_row, valkey_url)
 
 
 @pytest.fixture
@@ -256,9 +272,28 @@ async def rival(client: httpx2.AsyncClient, owner_db: Database) -> Caller:
     return Caller(client, await new_key(owner_db, "rival"))
 
 
-async def new_key(owner_db: Database, tenant: str, clock: Clock = utc_now) -> str:
+async def new_key(
+    owner_db: Database, tenant: str, clock: Clock = utc_now, *, limits: Limits | None = ROOM
+) -> str:
+    """Make a tenant, with room for whatever a test does or with the limits of its plan, and a key of it."""
     tenants = TenantService(owner_db, KEYS, clock)
-    return (await tenants.create_key(await tenants.create_tenant(tenant), "test")).secret
+    tenant_id = await tenants.create_tenant(tenant)
+    if limits is not None:
+        await set_limits(owner_db, tenant_id, limits)
+    return (await tenants.create_key(tenant_id, "test")).secret
+
+
+async def set_limits(owner_db: Database, tenant: UUID, limits: Limits) -> None:
+    async with owner_db.transaction() as conn:
+        await conn.execute(
+            """UPDATE tenants SET submissions_per_minute = %(submissions_per_minute)s,
+                   submissions_burst = %(submissions_burst)s, reads_per_minute = %(reads_per_minute)s,
+                   reads_burst = %(reads_burst)s, jobs_per_day = %(jobs_per_day)s,
+                   compute_per_month = %(compute_per_month)s, storage_cap = %(storage_bytes)s,
+                   running_cap = %(running_jobs)s, waiting_cap = %(waiting_jobs)s
+               WHERE id = %(id)s""",
+            asdict(limits) | {"id": tenant},
+        )
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -156,7 +157,7 @@ async def test_text_that_does_not_parse_is_refused_whole(acme: Caller, text: byt
 
 async def test_a_batch_has_a_limit_of_its_own(settings: Settings, owner_db: Database) -> None:
     limits = ApiSettings(max_body_bytes=1024, max_batch_bytes=4096)
-    narrow = Settings(limits, settings.database, settings.registry, settings.blobs, settings.keys)
+    narrow = replace(settings, api=limits)
     async with serving(create_app(narrow)) as client:
         caller = Caller(client, await new_key(owner_db, "acme"))
         results = await submit_batch(caller, [item("a", "x" * 900), item("b", "x" * 1024), item("c")])

@@ -16,7 +16,7 @@ from relayer.local.process import free_port
 from relayer.store.database import Database
 from relayer.store.registries import RegistryRow
 
-from .conftest import KEYS, new_key
+from .conftest import KEYS, NO_REDIS, new_key
 
 SIZE = 200 << 20
 PIECE = bytes(range(256)) * 4096
@@ -65,6 +65,7 @@ async def test_two_hundred_megabytes_pass_through_little_memory(
         "JOBSEAL_REGISTRY_ADDRESS": f"0x{registry_row.address.hex()}",
         "JOBSEAL_BLOBS_FOLDER": str(tmp_path / "blobs"),
         "JOBSEAL_KEYS_PEPPER": KEYS.pepper.get_secret_value().decode(),
+        "JOBSEAL_REDIS_URL": NO_REDIS,
     }
     pieces = SIZE // len(PIECE)
     digest = hashlib.sha256()

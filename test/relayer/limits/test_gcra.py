@@ -20,9 +20,8 @@ HOUR = 3600 * MICROSECONDS
 
 @pytest.fixture
 async def store(valkey_url: str) -> AsyncIterator[SharedStore]:
-    store = SharedStore(RedisSettings(url=SecretStr(valkey_url)))
-    yield store
-    await store.close()
+    async with SharedStore(RedisSettings(url=SecretStr(valkey_url))) as store:
+        yield store
 
 
 class Hand:
