@@ -66,7 +66,7 @@ up: setup ## Start the platform on this machine and stay; Ctrl-C stops it
 test: setup lint test-contracts test-python test-ape ## Everything that must hold
 
 .PHONY: lint
-lint: setup ## Style, types and the direction of imports
+lint: setup openapi-check ## Style, types, the direction of imports, and the API's description
 	ruff check .
 	ruff format --check .
 	mypy
@@ -83,6 +83,16 @@ test-campaigns: setup ## The tests that are too long for every change
 .PHONY: test-differential
 test-differential: setup ## The seal against the contract, at length
 	pytest -n 2 --hypothesis-profile=verify test/relayer/seal/differential
+
+# --- the API's description ----------------------------------------------------------------------
+
+.PHONY: openapi
+openapi: .venv/.stamp ## Write the API's description, docs/reference/openapi.json
+	python tools/openapi.py
+
+.PHONY: openapi-check
+openapi-check: .venv/.stamp
+	python tools/openapi.py --check
 
 # --- contracts ----------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from api.jobs import endpoints as jobs
 from api.keys import endpoints as keys
 from api.limits import Admission
 from api.pagination import PageTokens
+from api.reference import document
 from api.registry import RegistrySource
 from api.requests import RequestMiddleware
 from api.services import Services
@@ -92,6 +93,7 @@ def create_app(
     app.state.services = services
     app.add_middleware(RequestMiddleware)
     handlers.install(app)
+    document.install(app)
     for resource in (jobs, batch, commands, trace, dead_letters, blobs, keys, health):
         app.include_router(resource.router)
     return app

@@ -17,9 +17,18 @@ from api.errors import Code, Fault, ProblemError
 DEFAULT_PAGE_SIZE = 50
 MAX_PAGE_SIZE = 200
 
+LIST_PROBLEMS = (Code.INVALID_PARAMETER, Code.INVALID_PAGE_TOKEN)
+"""What the reading of a list may end with."""
+
 _MAC_BYTES = 16
 
 Item = TypeVar("Item")
+
+
+NextPageToken = Annotated[
+    str | None,
+    Field(description="The token of the next page; absent on the last.", examples=["AZcAAAAAcACAAAAAAAAAAA"]),
+]
 
 
 class PageQuery(BaseModel):
@@ -27,8 +36,16 @@ class PageQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    page_size: Annotated[int, Field(ge=0)] = DEFAULT_PAGE_SIZE
-    page_token: Annotated[str, StringConstraints(max_length=128)] | None = None
+    page_size: Annotated[
+        int,
+        Field(
+            ge=0, description=f"How many items at most; more than {MAX_PAGE_SIZE} counts as {MAX_PAGE_SIZE}."
+        ),
+    ] = DEFAULT_PAGE_SIZE
+    page_token: Annotated[
+        Annotated[str, StringConstraints(max_length=128)] | None,
+        Field(description="`next_page_token` of the page before, with the same filters."),
+    ] = None
 
     @property
     def size(self) -> int:

@@ -11,7 +11,7 @@ from api.bodies import json_response
 from api.body_size import announced_bytes, limited_stream
 from api.errors import Code, ProblemError
 from api.idempotency import idempotency_key
-from api.schemas import problems
+from api.schemas import links, problems, request_body
 from api.services import Services, ServicesDep
 from api.streams import attachment
 from relayer.jobs.blob_references import parse_reference, to_reference
@@ -33,9 +33,26 @@ _REQUEST_BODY = {
 @router.post(
     "",
     status_code=201,
+    operation_id="upload_blob",
     summary="Upload a blob",
-    responses={201: {"model": BlobBody}, **problems(400, 409, 413, 415)},
-    openapi_extra=_REQUEST_BODY,
+    responses={
+        201: {
+            "model": BlobBody,
+            **links(
+                blob=("get_blob", "blob", "$response.body#/blob"),
+                content=("get_blob_content", "blob", "$response.body#/blob"),
+                delete=("delete_blob", "blob", "$response.body#/blob"),
+            ),
+        },
+        **problems(
+            Code.INVALID_IDEMPOTENCY_KEY,
+            Code.STORAGE_FULL,
+            Code.BODY_TOO_LARGE,
+            Code.UNSUPPORTED_MEDIA_TYPE,
+            Code.IDEMPOTENCY_KEY_REUSED,
+        ),
+    },
+    openapi_extra=_REQUEST_BODY | request_body(None, key=False),
 )
 async def upload(request: Request, principal: BlobWriter, services: ServicesDep) -> Response:
     """Store the raw body under its SHA-256, for the inputs of this tenant's jobs."""
@@ -58,8 +75,9 @@ async def upload(request: Request, principal: BlobWriter, services: ServicesDep)
 
 @router.get(
     "/{blob}",
+    operation_id="get_blob",
     summary="Read what is known of a blob",
-    responses={200: {"model": StoredBlobBody}, **problems(404)},
+    responses={200: {"model": StoredBlobBody}, **problems(Code.BLOB_NOT_FOUND)},
 )
 async def read(blob: str, principal: BlobReader, services: ServicesDep) -> Response:
     """Give size, media type and age of a blob that this tenant owns."""
@@ -76,9 +94,13 @@ async def read(blob: str, principal: BlobReader, services: ServicesDep) -> Respo
 
 @router.get(
     "/{blob}/content",
+    operation_id="get_blob_content",
     summary="Read a blob",
     response_class=Response,
-    responses={200: {"description": "The bytes of the blob", "content": {"*/*": {}}}, **problems(404)},
+    responses={
+        200: {"description": "The bytes of the blob", "content": {"*/*": {}}},
+        **problems(Code.BLOB_NOT_FOUND),
+    },
 )
 async def content(blob: str, principal: BlobReader, services: ServicesDep) -> Response:
     """Stream exactly the bytes that the reference is the hash of."""
@@ -87,7 +109,15 @@ async def content(blob: str, principal: BlobReader, services: ServicesDep) -> Re
 
 
 @router.delete(
-    "/{blob}", status_code=204, summary="Delete a blob", response_class=Response, responses=problems(404, 409)
+    "/{blob}",
+    status_code=204,
+    operation_id="delete_blob",
+    summary="Delete a blob",
+    response_class=Response,
+    responses={
+        204: {"description": "It is the tenant's no more"},
+        **problems(Code.BLOB_NOT_FOUND, Code.BLOB_IN_USE),
+    },
 )
 async def delete(blob: str, principal: BlobWriter, services: ServicesDep) -> Response:
     """End this tenant's ownership; refused while a job that has not ended names the blob in its input."""

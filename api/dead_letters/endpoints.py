@@ -21,8 +21,8 @@ from api.dead_letters.schemas import (
 from api.errors import Code, ProblemError
 from api.idempotency import idempotency_key
 from api.jobs.schemas import JobPage, job_body
-from api.pagination import Listing, read_page
-from api.schemas import problems, request_body
+from api.pagination import LIST_PROBLEMS, Listing, read_page
+from api.schemas import headers, links, problems, request_body
 from api.services import ServicesDep
 from relayer.jobs.records import Job
 from relayer.model.ids import from_public, to_public
@@ -37,8 +37,9 @@ _TIME_BYTES = 8
 
 @router.get(
     "/v1/dead-letters",
+    operation_id="list_dead_letters",
     summary="List failed jobs, the last to fail first",
-    responses={200: {"model": JobPage}, **problems(400)},
+    responses={200: {"model": JobPage}, **problems(*LIST_PROBLEMS)},
 )
 async def list_dead_letters(
     query: Annotated[DeadLettersQuery, Query()], principal: JobReader, services: ServicesDep
@@ -69,11 +70,23 @@ async def list_dead_letters(
 @router.post(
     "/v1/dead-letters:redrive",
     status_code=202,
+    operation_id="redrive_dead_letters",
     summary="Give failed jobs another turn",
     responses={
         200: {"model": DryRunBody, "description": "A dry run"},
-        202: {"model": RedriveBody},
-        **problems(400, 413, 415, 422),
+        202: {
+            "model": RedriveBody,
+            **headers("Location", "Idempotency-Replayed"),
+            **links(redrive=("get_redrive", "redrive_id", "$response.body#/id")),
+        },
+        **problems(
+            Code.INVALID_JSON,
+            Code.INVALID_IDEMPOTENCY_KEY,
+            Code.BODY_TOO_LARGE,
+            Code.UNSUPPORTED_MEDIA_TYPE,
+            Code.INVALID_BODY,
+            Code.IDEMPOTENCY_KEY_REUSED,
+        ),
     },
     openapi_extra=request_body(RedriveRequest, key=False),
 )
@@ -92,16 +105,17 @@ async def redrive(request: Request, principal: JobRedriver, services: ServicesDe
         idempotency_key=key,
         fingerprint=hashlib.sha256(canonical_json(value)).digest(),
     )
-    headers = {"Location": f"/v1/dead-letters/redrives/{to_public(ID_PREFIX, asked.redrive.id)}"}
+    told = {"Location": f"/v1/dead-letters/redrives/{to_public(ID_PREFIX, asked.redrive.id)}"}
     if asked.replayed:
-        headers["Idempotency-Replayed"] = "true"
-    return json_response(redrive_body(asked.redrive), 202, headers)
+        told["Idempotency-Replayed"] = "true"
+    return json_response(redrive_body(asked.redrive), 202, told)
 
 
 @router.get(
     "/v1/dead-letters/redrives/{redrive_id}",
+    operation_id="get_redrive",
     summary="Read a redrive",
-    responses={200: {"model": RedriveBody}, **problems(404)},
+    responses={200: {"model": RedriveBody}, **problems(Code.REDRIVE_NOT_FOUND)},
 )
 async def read_redrive(redrive_id: str, principal: JobReader, services: ServicesDep) -> Response:
     """Give what was asked and how far it got."""

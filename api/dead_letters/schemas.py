@@ -17,6 +17,24 @@ from relayer.model.ids import from_public, to_public
 
 ID_PREFIX = "rdr"
 
+_EXAMPLE: dict[str, Any] = {
+    "id": "rdr_01970000-0000-7000-8000-000000000000",
+    "state": "open",
+    "actor": "key_01970000-0000-7000-8000-000000000001",
+    "filter": {
+        "kind": None,
+        "error_code": "handler_error",
+        "failed_from": None,
+        "failed_to": "2030-01-31T12:00:00Z",
+        "job_ids": None,
+    },
+    "rate": 20,
+    "matched": 3,
+    "redriven": 0,
+    "created_at": "2030-01-31T12:00:00Z",
+    "finished_at": None,
+}
+
 
 def _job_id(text: str) -> str:
     if from_public(JOB_PREFIX, text) is None:
@@ -27,10 +45,16 @@ def _job_id(text: str) -> str:
 class DeadLettersQuery(PageQuery):
     """Which dead letters to list: those to which everything that is given applies; both times are included."""
 
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
     kind: Kind | None = None
+    """Those of this kind."""
     error_code: ErrorCode | None = None
+    """Those whose `error` has this code."""
     failed_from: Instant | None = None
+    """Those that failed then or later."""
     failed_to: Instant | None = None
+    """Those that failed then or before."""
 
     def of(self, tenant: UUID) -> DeadLetterFilter:
         """Give the filter over a tenant's failed jobs."""
@@ -78,7 +102,11 @@ class FilterBody(BaseModel):
 class RedriveRequest(BaseModel):
     """What to redrive, and how many jobs a second; a dry run only counts."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={"examples": [{"filter": {"error_code": "handler_error"}, "rate": 20}]},
+    )
 
     filter: FilterBody
     dry_run: bool = False
@@ -87,6 +115,8 @@ class RedriveRequest(BaseModel):
 
 class DryRunBody(BaseModel):
     """How many dead letters a redrive would name by now."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"dry_run": True, "matched": 3}]})
 
     dry_run: Literal[True]
     matched: int
@@ -104,6 +134,8 @@ class RedriveFilterBody(BaseModel):
 
 class RedriveBody(BaseModel):
     """A redrive: who asked what, how many jobs it named when it was asked, and how many have got their turn."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     id: str
     state: Literal["open", "finished"]

@@ -1,8 +1,10 @@
 """Whether the process lives, and whether it can serve; for machines, without a key."""
 
 from collections.abc import Awaitable, Callable
+from typing import Literal
 
 from fastapi import APIRouter, Response
+from pydantic import BaseModel, ConfigDict
 
 from api.bodies import json_response
 from api.services import ServicesDep
@@ -11,13 +13,56 @@ from relayer.model.errors import UnavailableError
 router = APIRouter(prefix="/health", tags=["health"])
 
 
-@router.get("/live", summary="Whether the process answers")
+class LiveBody(BaseModel):
+    """The process lives."""
+
+    status: Literal["live"]
+
+
+class PartBody(BaseModel):
+    """One part that the process needs; `reason` says what is wrong, and at which address."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ready"}]})
+
+    status: Literal["ready", "not_ready"]
+    reason: str | None = None
+
+
+class ReadyBody(BaseModel):
+    """Whether the process can serve, and what it needs for that."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "status": "ready",
+                    "parts": {"database": {"status": "ready"}, "registry": {"status": "ready"}},
+                }
+            ]
+        }
+    )
+
+    status: Literal["ready", "not_ready"]
+    parts: dict[str, PartBody]
+
+
+@router.get(
+    "/live",
+    operation_id="get_liveness",
+    summary="Whether the process answers",
+    responses={200: {"model": LiveBody}},
+)
 async def live() -> Response:
     """Answer, whatever the state of the rest."""
     return json_response({"status": "live"})
 
 
-@router.get("/ready", summary="Whether the process can serve", responses={503: {"description": "Not ready"}})
+@router.get(
+    "/ready",
+    operation_id="get_readiness",
+    summary="Whether the process can serve",
+    responses={200: {"model": ReadyBody}, 503: {"model": ReadyBody, "description": "It cannot"}},
+)
 async def ready(services: ServicesDep) -> Response:
     """Say of each part whether it answers, and if not, why and at which address."""
     parts = {"database": await _part(services.db.ping), "registry": await _part(services.registry)}

@@ -12,10 +12,11 @@ from api.body_size import too_large
 from api.errors import Code, Fault, ProblemError
 from api.handlers import problem_of
 from api.idempotency import is_key
+from api.jobs.examples import JOB
 from api.jobs.schemas import JobBody, job_body
 from api.jobs.submission import SubmitBody, read_submission
 from api.limits import MOST_ITEMS
-from api.schemas import ProblemBody, problems, request_body
+from api.schemas import ProblemBody, headers, problems, request_body
 from api.services import ServicesDep
 from relayer.jobs.intake import Submitted
 from relayer.jobs.submission import Submission
@@ -29,6 +30,12 @@ _KEY = "idempotency_key"
 
 class BatchItem(SubmitBody):
     """A job to be done, with the key that a request for it alone has in its header."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"idempotency_key": "order-18", "kind": "digest", "input": {"text": "hello"}}]
+        }
+    )
 
     idempotency_key: Annotated[str, Field(min_length=1, max_length=255)]
 
@@ -50,6 +57,10 @@ class BatchRequest(BatchBody):
 class OutcomeBody(BaseModel):
     """What became of an item: its job, or its problem, as the answer to a request for it alone would have it."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"status": 202, "job": JOB, "replayed": False}]},
+    )
+
     status: int
     job: JobBody | None = None
     replayed: bool | None = None
@@ -65,8 +76,12 @@ class BatchResult(BaseModel):
 @router.post(
     "/v1/jobs:batch",
     status_code=207,
+    operation_id="submit_jobs",
     summary="Submit up to 500 jobs",
-    responses={207: {"model": BatchResult}, **problems(400, 413, 415, 422, 429)},
+    responses={
+        207: {"model": BatchResult, **headers("Retry-After")},
+        **problems(Code.INVALID_JSON, Code.BODY_TOO_LARGE, Code.UNSUPPORTED_MEDIA_TYPE, Code.INVALID_BODY),
+    },
     openapi_extra=request_body(BatchRequest),
 )
 async def submit_batch(request: Request, principal: JobBatchWriter, services: ServicesDep) -> Response:
@@ -90,8 +105,8 @@ async def submit_batch(request: Request, principal: JobBatchWriter, services: Se
         outcomes |= zip(submissions, made, strict=True)
     answers = [_problem_or_job(outcomes[number]) for number in range(len(outcomes))]
     waits = [int(one.headers.get("Retry-After", 0)) for one in answers if isinstance(one, ProblemError)]
-    headers = {"Retry-After": str(max(waits))} if any(waits) else {}
-    return json_response({"results": [_result(one, request) for one in answers]}, 207, headers)
+    told = {"Retry-After": str(max(waits))} if any(waits) else {}
+    return json_response({"results": [_result(one, request) for one in answers]}, 207, told)
 
 
 def _submission(item: Any, max_bytes: int) -> Submission:

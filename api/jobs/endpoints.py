@@ -13,9 +13,9 @@ from api.errors import Code, ProblemError
 from api.idempotency import required_idempotency_key
 from api.jobs.lookup import find_job, retry_after, submitted_headers
 from api.jobs.schemas import JobBody, JobPage, ListQuery, job_body
-from api.jobs.submission import SubmitBody, read_submission
-from api.pagination import Listing, read_page
-from api.schemas import problems, request_body
+from api.jobs.submission import SUBMISSION_PROBLEMS, SubmitBody, read_submission
+from api.pagination import LIST_PROBLEMS, Listing, read_page
+from api.schemas import headers, links, problems, request_body
 from api.services import ServicesDep
 from api.streams import attachment
 from relayer.jobs.records import Job
@@ -23,12 +23,26 @@ from relayer.seal.receipt import MEDIA_TYPE as RECEIPT_MEDIA_TYPE
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
+_LINKS = links(
+    job=("get_job", "job_id", "$response.body#/id"),
+    history=("get_job_history", "job_id", "$response.body#/id"),
+    attempts=("get_job_attempts", "job_id", "$response.body#/id"),
+    output=("get_job_output", "job_id", "$response.body#/id"),
+    receipt=("get_job_receipt", "job_id", "$response.body#/id"),
+    cancel=("cancel_job", "job_id", "$response.body#/id"),
+    rerun=("rerun_job", "job_id", "$response.body#/id"),
+)
+
 
 @router.post(
     "",
     status_code=202,
+    operation_id="submit_job",
     summary="Submit a job",
-    responses={202: {"model": JobBody}, **problems(400, 413, 415, 422, 429)},
+    responses={
+        202: {"model": JobBody, **headers("Location", "Retry-After", "Idempotency-Replayed"), **_LINKS},
+        **problems(*SUBMISSION_PROBLEMS),
+    },
     openapi_extra=request_body(SubmitBody, key=True),
 )
 async def submit(request: Request, principal: JobWriter, services: ServicesDep) -> Response:
@@ -39,7 +53,12 @@ async def submit(request: Request, principal: JobWriter, services: ServicesDep) 
     return json_response(job_body(submitted.job), 202, submitted_headers(submitted))
 
 
-@router.get("", summary="List jobs, newest first", responses={200: {"model": JobPage}, **problems(400)})
+@router.get(
+    "",
+    operation_id="list_jobs",
+    summary="List jobs, newest first",
+    responses={200: {"model": JobPage}, **problems(*LIST_PROBLEMS)},
+)
 async def list_jobs(
     query: Annotated[ListQuery, Query()], principal: JobReader, services: ServicesDep
 ) -> Response:
@@ -61,27 +80,38 @@ async def list_jobs(
     return json_response(page)
 
 
-@router.get("/{job_id}", summary="Read a job", responses={200: {"model": JobBody}, **problems(404)})
+@router.get(
+    "/{job_id}",
+    operation_id="get_job",
+    summary="Read a job",
+    responses={
+        200: {"model": JobBody, **headers("ETag", "Cache-Control", "Retry-After")},
+        304: {"description": "It is as it was", **headers("ETag")},
+        **problems(Code.JOB_NOT_FOUND),
+    },
+    openapi_extra=request_body(None, headers=["If-None-Match"]),
+)
 async def read(request: Request, job_id: str, principal: JobReader, services: ServicesDep) -> Response:
     """Give a job as it stands; `If-None-Match` with its `ETag` gives 304 while nothing changed."""
     job = await find_job(services, principal.tenant_id, job_id)
     body = job_body(job)
     # The hint of inclusion and the progress change without the state, so the tag is made from the whole body.
     tag = hashlib.sha256(orjson.dumps(body)).hexdigest()[:32]
-    headers = {"ETag": f'"{tag}"', "Cache-Control": "private, no-cache"} | retry_after(job)
+    told = {"ETag": f'"{tag}"', "Cache-Control": "private, no-cache"} | retry_after(job)
     known = {part.strip().removeprefix("W/") for part in request.headers.get("if-none-match", "").split(",")}
-    if headers["ETag"] in known or "*" in known:
-        return Response(status_code=304, headers=headers)
-    return json_response(body, headers=headers)
+    if told["ETag"] in known or "*" in known:
+        return Response(status_code=304, headers=told)
+    return json_response(body, headers=told)
 
 
 @router.get(
     "/{job_id}/output",
+    operation_id="get_job_output",
     summary="Read the output of a job",
     response_class=Response,
     responses={
         200: {"description": "The bytes that were hashed", "content": {"*/*": {}}},
-        **problems(404, 410),
+        **problems(Code.JOB_NOT_FOUND, Code.OUTPUT_NOT_READY, Code.OUTPUT_ABSENT, Code.OUTPUT_DELETED),
     },
 )
 async def output(job_id: str, principal: JobReader, services: ServicesDep) -> Response:
@@ -96,9 +126,13 @@ async def output(job_id: str, principal: JobReader, services: ServicesDep) -> Re
 
 @router.get(
     "/{job_id}/receipt",
+    operation_id="get_job_receipt",
     summary="Read the receipt of a confirmed job",
     response_class=Response,
-    responses={200: {"description": "The receipt", "content": {RECEIPT_MEDIA_TYPE: {}}}, **problems(404)},
+    responses={
+        200: {"description": "The receipt", "content": {RECEIPT_MEDIA_TYPE: {}}},
+        **problems(Code.JOB_NOT_FOUND, Code.RECEIPT_NOT_READY, Code.RECEIPT_ABSENT),
+    },
 )
 async def receipt(job_id: str, principal: JobReader, services: ServicesDep) -> Response:
     """Give the receipt, which anybody can check against the chain alone."""

@@ -3,10 +3,11 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from api.fields import Kind
-from api.pagination import PageQuery
+from api.jobs.examples import ATTEMPT, EVENT, JOB
+from api.pagination import NextPageToken, PageQuery
 from relayer.jobs.records import Attempt, Job, JobEvent
 from relayer.model.ids import to_public
 from relayer.model.lifecycle import JobState
@@ -18,8 +19,12 @@ ID_PREFIX = "job"
 class ListQuery(PageQuery):
     """Which jobs to list."""
 
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
     state: JobState | None = None
+    """Those in this state."""
     kind: Kind | None = None
+    """Those of this kind."""
 
 
 class OutputBody(BaseModel):
@@ -56,43 +61,77 @@ class LimitsBody(BaseModel):
 class JobBody(BaseModel):
     """A job; a field is null until what it tells has come to be. Hashes are 0x-hex, times RFC 3339 in UTC."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True, json_schema_extra={"examples": [JOB]})
+
     id: str
+    """`job_` and a UUIDv7."""
     ticket: str
+    """Its identity on chain: `0x` and 16 hex digits."""
     kind: str
+    """Which handler runs it."""
     priority: Literal["high", "normal"]
+    """Which of the tenant's waiting jobs go first."""
     state: JobState
+    """Where it stands."""
     status_reason: str | None
+    """Why it stands there."""
     state_version: int
+    """Rises with every change of state."""
     input_hash: str
+    """SHA-256 of the canonical JSON (RFC 8785) of `{"input": …, "kind": …}`."""
     metadata: dict[str, str]
+    """The client's own notes."""
     rerun_of: str | None
+    """The job that this one repeats."""
     created_at: datetime
+    """When it was submitted."""
     run_at: datetime
+    """From when on it may run, or be tried again."""
     attempt: int
+    """The number of its last attempt, 0 before the first."""
     max_attempts: int
+    """How many attempts may fail."""
     progress: dict[str, Any] | None
+    """What its last attempt told of itself, an object of the kind's own."""
     cancel_requested_at: datetime | None
+    """Since when it is to be cancelled."""
+    started_at: datetime | None
+    """When its last attempt began to run."""
     result_ready_at: datetime | None
+    """Since when its output can be read, from `completed` on."""
     confirmed_at: datetime | None
+    """Since when the block of its batch is known to be final."""
+    revoked_at: datetime | None
+    """Since when its confirmation is revoked on chain; the state stays `confirmed`."""
     finished_at: datetime | None
+    """When it `failed`, or was `cancelled` or `rejected`."""
     output_hash: str | None
+    """SHA-256 of the output's bytes."""
     output: OutputBody | None
+    """What `GET /v1/jobs/{job_id}/output` gives."""
     batch_root: str | None
+    """The root of the batch that it is sealed in, which is the batch's id on chain."""
     inclusion: InclusionBody | None
+    """The transaction that carries its batch."""
     error: dict[str, Any] | None
+    """Why an attempt or the job failed: `code`, `message`, `retryable`, `attempt`."""
     retry: RetryBody
+    """When a failed attempt is tried again."""
     limits: LimitsBody
+    """How long it may take."""
 
 
 class JobPage(BaseModel):
     """A page of jobs; the last page is the one without `next_page_token`."""
 
     data: list[JobBody]
-    next_page_token: str | None = None
+    next_page_token: NextPageToken = None
 
 
 class EventBody(BaseModel):
     """A step of a job; `seq` is its `state_version` from then on, `from_state` is null for the first."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EVENT]})
 
     seq: int
     from_state: JobState | None
@@ -107,11 +146,13 @@ class EventPage(BaseModel):
     """A page of a job's steps, oldest first."""
 
     data: list[EventBody]
-    next_page_token: str | None = None
+    next_page_token: NextPageToken = None
 
 
 class AttemptBody(BaseModel):
     """One try at a job; `log_tail` is the end of what the handler printed, 4 KiB at most."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [ATTEMPT]})
 
     number: int
     state: Literal["dispatched", "running", "succeeded", "failed", "lost", "returned", "cancelled"]
@@ -128,7 +169,7 @@ class AttemptPage(BaseModel):
     """A page of a job's attempts, in order."""
 
     data: list[AttemptBody]
-    next_page_token: str | None = None
+    next_page_token: NextPageToken = None
 
 
 def job_body(job: Job) -> dict[str, Any]:
@@ -156,8 +197,10 @@ def job_body(job: Job) -> dict[str, Any]:
         "max_attempts": job.max_attempts,
         "progress": job.progress,
         "cancel_requested_at": in_utc(job.cancel_requested_at),
+        "started_at": in_utc(job.started_at),
         "result_ready_at": in_utc(job.result_ready_at),
         "confirmed_at": in_utc(job.confirmed_at),
+        "revoked_at": in_utc(job.revoked_at),
         "finished_at": in_utc(job.finished_at),
         "output_hash": _hex(job.output_hash),
         "output": output,

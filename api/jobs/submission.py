@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from api.bodies import validate
+from api.errors import Code
 from api.fields import ErrorCode, Instant, Kind, no_nul
 from relayer.jobs.records import Priority
 from relayer.jobs.submission import Options, Submission
@@ -16,6 +17,22 @@ _MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64), Af
 _MetadataValue = Annotated[str, StringConstraints(max_length=512), AfterValidator(no_nul)]
 _Backoff = Annotated[float, Field(ge=0.1, le=86_400)]
 _Limit = Annotated[float, Field(ge=0.001, le=31_536_000)]
+
+
+SUBMISSION_PROBLEMS = (
+    Code.INVALID_JSON,
+    Code.IDEMPOTENCY_KEY_REQUIRED,
+    Code.INVALID_IDEMPOTENCY_KEY,
+    Code.BODY_TOO_LARGE,
+    Code.UNSUPPORTED_MEDIA_TYPE,
+    Code.INVALID_BODY,
+    Code.UNKNOWN_KIND,
+    Code.INVALID_INPUT,
+    Code.UNKNOWN_BLOB,
+    Code.IDEMPOTENCY_KEY_REUSED,
+    Code.WAITING_CAP_REACHED,
+)
+"""What a request for a job may end with."""
 
 
 class _Body(BaseModel):
@@ -48,6 +65,20 @@ class LimitOptions(_Body):
 
 class SubmitBody(_Body):
     """A job to be done. `input` is hashed exactly as sent; its shape belongs to the kind."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "kind": "digest",
+                    "input": {"text": "hello"},
+                    "metadata": {"order": "17"},
+                    "retry": {"max_attempts": 2},
+                    "limits": {"run_seconds": 600},
+                }
+            ]
+        }
+    )
 
     kind: Kind
     input: Any

@@ -7,9 +7,10 @@ from fastapi import APIRouter, Query, Response
 
 from api.auth import JobReader
 from api.bodies import json_response
+from api.errors import Code
 from api.jobs.lookup import job_id_of, job_not_found
 from api.jobs.schemas import AttemptPage, EventPage, attempt_body, event_body
-from api.pagination import Listing, PageQuery, read_page
+from api.pagination import LIST_PROBLEMS, Listing, PageQuery, read_page
 from api.schemas import problems
 from api.services import Services, ServicesDep
 from relayer.tenants.principal import Principal
@@ -24,8 +25,9 @@ PageOf = Annotated[PageQuery, Query()]
 
 @router.get(
     "/{job_id}/history",
+    operation_id="get_job_history",
     summary="Read the steps of a job, oldest first",
-    responses={200: {"model": EventPage}, **problems(400, 404)},
+    responses={200: {"model": EventPage}, **problems(*LIST_PROBLEMS, Code.JOB_NOT_FOUND)},
 )
 async def history(query: PageOf, job_id: str, principal: JobReader, services: ServicesDep) -> Response:
     """Give a page of the states that a job went through, with who moved it, when and why."""
@@ -42,8 +44,9 @@ async def history(query: PageOf, job_id: str, principal: JobReader, services: Se
 
 @router.get(
     "/{job_id}/attempts",
+    operation_id="get_job_attempts",
     summary="Read the attempts of a job, in order",
-    responses={200: {"model": AttemptPage}, **problems(400, 404)},
+    responses={200: {"model": AttemptPage}, **problems(*LIST_PROBLEMS, Code.JOB_NOT_FOUND)},
 )
 async def attempts(query: PageOf, job_id: str, principal: JobReader, services: ServicesDep) -> Response:
     """Give a page of the attempts at a job, with how each ended."""

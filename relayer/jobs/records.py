@@ -25,7 +25,7 @@ class Job:
 
     Hashes and the salt are 32 bytes; `ticket` is a uint64; `input` is the RFC 8785 text of the input value;
     `error` is `{code, message, retryable, attempt}`. `attempt` is the number of the last attempt, 0 before the
-    first; `progress` is what it reported last. The last four fields are None outside a batch, and a hint until the
+    first; `progress` is what it reported last, `started_at` when it began. The last four fields are None outside a batch, and a hint until the
     job is confirmed.
     """
 
@@ -64,6 +64,7 @@ class Job:
     revoked_at: datetime | None
     attempt: int = 0
     progress: dict[str, Any] | None = None
+    started_at: datetime | None = None
     batch_state: str | None = None
     batch_root: bytes | None = None
     transaction_hash: bytes | None = None

@@ -26,10 +26,10 @@ SELECT {COLUMNS}, CASE
     ELSE coalesce((SELECT q.held_by FROM active_queues q WHERE q.tenant_id = j.tenant_id AND q.kind = j.kind
                                                            AND q.priority = j.priority), j.status_reason)
     END AS status_reason,
-    coalesce(a.number, 0) AS attempt, a.progress,
+    coalesce(a.number, 0) AS attempt, a.progress, a.started_at,
     b.state AS batch_state, b.root AS batch_root, b.transaction_hash, b.block_number
 FROM jobs j
-LEFT JOIN LATERAL (SELECT number, progress FROM attempts WHERE job_id = j.id AND started_at IS NOT NULL
+LEFT JOIN LATERAL (SELECT number, progress, started_at FROM attempts WHERE job_id = j.id AND started_at IS NOT NULL
                    ORDER BY number DESC LIMIT 1) a ON true
 LEFT JOIN batches b ON b.id = j.batch_id
 """  # noqa: S608  # constants only

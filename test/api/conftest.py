@@ -76,6 +76,13 @@ def settings_for(
     )
 
 
+@pytest.fixture(scope="session")
+def offline_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """For an application that is only looked at."""
+    registry = RegistryRow(1, 31337, bytes(20), 0)
+    return settings_for("postgresql://nobody@localhost/nothing", tmp_path_factory.mktemp("blobs"), registry)
+
+
 @asynccontextmanager
 async def serving(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
     """A client of a started application, without a key."""
