@@ -16,6 +16,7 @@ from api.keys import endpoints as keys
 from api.limits import Admission
 from api.pagination import PageTokens
 from api.reference import document
+from api.reference import endpoints as reference
 from api.registry import RegistrySource
 from api.requests import RequestMiddleware
 from api.services import Services
@@ -94,7 +95,7 @@ def create_app(
     app.add_middleware(RequestMiddleware)
     handlers.install(app)
     document.install(app)
-    for resource in (jobs, batch, commands, trace, dead_letters, blobs, keys, health):
+    for resource in (jobs, batch, commands, trace, dead_letters, blobs, keys, health, reference):
         app.include_router(resource.router)
     return app
 

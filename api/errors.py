@@ -1,6 +1,6 @@
 """Every error the API answers with: one append-only list of codes, one body (RFC 9457).
 
-`docs/reference/errors.md` explains each code; a code once published keeps its meaning and its status.
+`api.explanations` explains each code; a code once published keeps its meaning and its status.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +14,8 @@ from starlette.responses import Response
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:jobseal:problem:"
+HELP_PATH = "/docs/errors"
+"""Where the page of a code is served."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,20 +117,24 @@ class ProblemError(Exception):
         self.detail = detail
         self.faults = faults
         self.meta = meta or {}
-        self.headers = headers or {}
+        self.headers = {"Link": f'<{HELP_PATH}/{code.slug}>; rel="help"'} | dict(headers or {})
         self.status = status or code.value.status
 
     def body(self, request: Request) -> dict[str, Any]:
         """The problem document of this problem, as an answer to a request."""
+        return self.document(request.url.path, request.state.request_id)
+
+    def document(self, instance: str, request_id: str) -> dict[str, Any]:
+        """The problem document of this problem, for the path and the id of a request."""
         definition = self.code.value
         return {
             "type": f"{TYPE_PREFIX}{self.code.slug}",
             "title": definition.title,
             "status": self.status,
             "detail": self.detail,
-            "instance": request.url.path,
+            "instance": instance,
             "code": self.code.slug,
-            "request_id": request.state.request_id,
+            "request_id": request_id,
             "retryable": definition.retryable,
             "errors": [fault.to_dict() for fault in self.faults],
             "meta": dict(self.meta),

@@ -1,6 +1,7 @@
 """Turns every exception that ends a request into its problem document."""
 
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -9,6 +10,7 @@ from starlette.exceptions import HTTPException
 
 from api.errors import Code, Fault, ProblemError
 from api.jobs.schemas import ID_PREFIX
+from api.methods import allowed_methods
 from relayer.jobs.blob_references import to_reference
 from relayer.jobs.errors import (
     BlobInUseError,
@@ -45,7 +47,6 @@ _END_RETRY_AFTER_S = 1
 
 _BY_STATUS = {
     404: Code.NOT_FOUND,
-    405: Code.METHOD_NOT_ALLOWED,
     413: Code.BODY_TOO_LARGE,
     415: Code.UNSUPPORTED_MEDIA_TYPE,
     422: Code.INVALID_BODY,
@@ -58,6 +59,7 @@ def install(app: FastAPI) -> None:
     """Give the application a handler for each kind of error."""
     for kind, to_problem in _PROBLEMS.items():
         app.add_exception_handler(kind, _handler(to_problem))
+    app.add_exception_handler(HTTPStatus.METHOD_NOT_ALLOWED, _method_not_allowed)
 
 
 def problem_of(error: JobsealError) -> ProblemError:
@@ -82,13 +84,20 @@ def _handler(
     return handle
 
 
+async def _method_not_allowed(request: Request, _: Exception) -> Response:
+    """Name the methods of every route of the path; the framework names those of the first."""
+    problem = ProblemError(
+        Code.METHOD_NOT_ALLOWED,
+        "this resource does not take this method; see the Allow header",
+        headers={"Allow": allowed_methods(request.app, request.url.path)},
+    )
+    return problem.response(request)
+
+
 def _framework(error: HTTPException) -> ProblemError:
     code = _BY_STATUS.get(error.status_code, Code.REQUEST_FAILED)
-    details = {
-        Code.NOT_FOUND: "no resource has this path; the paths are listed at /openapi.json",
-        Code.METHOD_NOT_ALLOWED: "this resource does not take this method; see the Allow header",
-    }
-    detail = details.get(code, str(error.detail))
+    is_path = code is Code.NOT_FOUND
+    detail = "no resource has this path; the paths are listed at /docs" if is_path else str(error.detail)
     return ProblemError(code, detail, headers=error.headers or {}, status=error.status_code)
 
 

@@ -1,6 +1,8 @@
-"""What surrounds every request: its id, and the last net under it."""
+"""What surrounds every request: its id, HEAD as GET without a body, and the last net under it."""
 
+import re
 import traceback
+from contextlib import suppress
 
 import structlog
 from starlette.datastructures import MutableHeaders
@@ -12,11 +14,21 @@ from relayer.model.ids import new_id, to_public
 
 REQUEST_ID_HEADER = "Request-Id"
 
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
 _log = structlog.get_logger(__name__)
 
 
+class _HeadAnsweredError(Exception):
+    """The headers of an answer to HEAD are sent; nothing more is wanted."""
+
+
 class RequestMiddleware:
-    """Gives each request an id, answers it with the `Request-Id` header, and lets no exception out as text."""
+    """Gives each request an id, which its answer and its log lines carry, and lets no exception out as text.
+
+    Log lines carry a valid `traceparent` of the client (W3C Trace Context) as well. HEAD is answered as GET would be,
+    whose body is not made past its beginning.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -29,6 +41,13 @@ class RequestMiddleware:
         request = Request(scope, receive)
         request_id = to_public("req", new_id())
         request.state.request_id = request_id
+        traceparent = request.headers.get("traceparent", "")
+        known = {"traceparent": traceparent} if _TRACEPARENT.fullmatch(traceparent) else {}
+        with structlog.contextvars.bound_contextvars(request_id=request_id, **known):
+            await self._answer(request, receive, send, request_id)
+
+    async def _answer(self, request: Request, receive: Receive, send: Send, request_id: str) -> None:
+        is_head = request.method == "HEAD"
         started = False
 
         async def send_with_id(message: Message) -> None:
@@ -39,17 +58,24 @@ class RequestMiddleware:
                 headers[REQUEST_ID_HEADER] = request_id
                 headers["X-Content-Type-Options"] = "nosniff"
                 headers.update(scope["state"].get("rate_headers", {}))
+            elif is_head:
+                await send({"type": "http.response.body", "body": b""})
+                raise _HeadAnsweredError
             await send(message)
 
+        scope = {**request.scope, "method": "GET"} if is_head else request.scope
         try:
             await self._app(scope, receive, send_with_id)
+        except _HeadAnsweredError:
+            pass
         except ClientDisconnect:
-            _log.info("client_disconnected", request_id=request_id, path=request.url.path)
+            _log.info("client_disconnected", path=request.url.path)
         except Exception as error:
             # As text: a renderer of tracebacks might show local variables, and with them API keys.
             trace = "".join(traceback.format_exception(error))
-            _log.error("request_failed", request_id=request_id, path=request.url.path, traceback=trace)
+            _log.error("request_failed", path=request.url.path, traceback=trace)
             # An answer that has begun can only be cut off: the client sees that it is not whole.
             if started:
                 raise
-            await internal_error().response(request)(scope, receive, send_with_id)
+            with suppress(_HeadAnsweredError):
+                await internal_error().response(request)(scope, receive, send_with_id)

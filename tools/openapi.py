@@ -13,6 +13,7 @@ import snapshot
 from openapi_changes import breaking_changes
 from pydantic import SecretBytes, SecretStr
 
+from api import explanations
 from api.app import Settings, create_app
 from relayer.settings import (
     ApiSettings,
@@ -25,6 +26,8 @@ from relayer.settings import (
 
 REFERENCE = snapshot.ROOT / "docs/reference"
 DESCRIPTION = REFERENCE / "openapi.json"
+ERRORS = REFERENCE / "errors.md"
+BEGIN, END = "<!-- written by `make openapi` -->", "<!-- end -->"
 RELEASED = REFERENCE / "openapi.released.json"
 
 
@@ -48,6 +51,14 @@ def main() -> int:
         DESCRIPTION,
         json.dumps(document, indent=1, ensure_ascii=False) + "\n",
         "is not what the API serves: run `make openapi` and commit it",
+    )
+    errors = ERRORS.read_text()
+    before, _, rest = errors.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    failed |= snapshot.settle(
+        ERRORS,
+        f"{before}{BEGIN}\n{explanations.table()}\n{END}{after}",
+        "does not list the API's codes as they are: run `make openapi` and commit it",
     )
     broken = breaking_changes(json.loads(RELEASED.read_text()), document) if RELEASED.exists() else []
     for line in broken:

@@ -9,7 +9,8 @@ from fastapi.dependencies.models import Dependant
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import iter_route_contexts
 
-from api.errors import MEDIA_TYPE, TYPE_PREFIX, Code
+from api.errors import MEDIA_TYPE, Code, ProblemError
+from api.explanations import explain
 from api.reference.examples import complete_examples, example_of
 from api.reference.texts import DESCRIPTION, PATH_PARAMETERS, SCOPES, TAGS
 from api.schemas import PROBLEM_CODES, RESPONSE_HEADERS, SCHEMA_REF, ProblemBody
@@ -149,21 +150,12 @@ def _add_problem(response: Json, code: Code) -> None:
 
 
 def _problem_example(code: Code) -> Json:
-    definition = code.value
-    request_id = "req_01970000-0000-7000-8000-000000000000"
-    body: Json = {
-        "type": f"{TYPE_PREFIX}{code.slug}",
-        "title": definition.title,
-        "status": definition.status,
-        "detail": "what is wrong with this request, and the remedy",
-        "instance": "/v1/…",
-        "code": code.slug,
-        "request_id": request_id,
-        "retryable": definition.retryable,
-        "errors": [],
-        "meta": {},
+    problem = ProblemError(code, "what is wrong with this request, and the remedy")
+    return {
+        "summary": code.value.title,
+        "description": f"It comes when {explain(code).cause}. {explain(code).remedy}",
+        "value": problem.document("/v1/…", "req_01970000-0000-7000-8000-000000000000"),
     }
-    return {"summary": definition.title, "value": body}
 
 
 def _security_schemes() -> Json:

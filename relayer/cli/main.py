@@ -38,6 +38,7 @@ def api() -> None:
     uvicorn.run(
         "api.app:create_app",
         factory=True,
+        http="api.server:ProblemProtocol",
         host=settings.host,
         port=settings.port,
         log_level="warning",

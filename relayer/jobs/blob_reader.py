@@ -1,7 +1,8 @@
 """Reads the blobs of a tenant, wherever they lie: a small one in its row, a larger one in the store."""
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from uuid import UUID
 
 from relayer.jobs import blob_repository
@@ -22,11 +23,12 @@ class BlobReader:
         async with self._db.transaction(tenant) as conn:
             return await blob_repository.owned_blob(conn, blob_hash)
 
-    async def chunks(self, blob: OwnedBlob) -> AsyncIterator[bytes]:
+    async def chunks(self, blob: OwnedBlob) -> AsyncGenerator[bytes, None]:
         """Stream a blob; raises as `BlobStore.read` does."""
         if blob.content is None:
-            async for chunk in self._store.read(blob.hash):
-                yield chunk
+            async with aclosing(self._store.read(blob.hash)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
             return
         if hashlib.sha256(blob.content).digest() != blob.hash:
             raise BlobCorruptError(blob.hash)

@@ -1,6 +1,6 @@
 """What tenants do with blobs: upload them, so that their jobs can name them, look at them, delete them."""
 
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable
 from uuid import UUID
 
 from psycopg import AsyncConnection
@@ -82,7 +82,7 @@ class BlobService:
         """Give a blob of this tenant, or None."""
         return await self._reader.find(tenant, blob_hash)
 
-    def chunks(self, blob: OwnedBlob) -> AsyncIterator[bytes]:
+    def chunks(self, blob: OwnedBlob) -> AsyncGenerator[bytes, None]:
         """Stream a blob that was found; raises as `BlobStore.read` does."""
         return self._reader.chunks(blob)
 

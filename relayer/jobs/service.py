@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from uuid import UUID
 
 from relayer.jobs import repository, submission_repository
@@ -155,7 +155,7 @@ class JobService:
                 return None
             return await repository.attempts(conn, job_id, after, limit)
 
-    async def output(self, tenant: UUID, job_id: UUID) -> tuple[str, int, AsyncIterator[bytes]] | None:
+    async def output(self, tenant: UUID, job_id: UUID) -> tuple[str, int, AsyncGenerator[bytes, None]] | None:
         """Give media type, size and bytes of a job's output; None while there is none.
 
         Raises:

@@ -8,7 +8,7 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -88,7 +88,7 @@ class BlobStore(Protocol):
         """Whether a file holds this blob."""
         ...
 
-    def read(self, blob_hash: bytes) -> AsyncIterator[bytes]:
+    def read(self, blob_hash: bytes) -> AsyncGenerator[bytes, None]:
         """Stream a blob; raises `BlobMissingError`, or `BlobCorruptError` before the last chunk is given."""
         ...
 
@@ -161,7 +161,7 @@ class LocalBlobStore:
         """Whether a file holds this blob."""
         return await asyncio.to_thread(self.path(blob_hash).is_file)
 
-    async def read(self, blob_hash: bytes) -> AsyncIterator[bytes]:
+    async def read(self, blob_hash: bytes) -> AsyncGenerator[bytes, None]:
         """Stream a blob; the last chunk is given only after the hash of all was right."""
         try:
             file = await asyncio.to_thread(self.path(blob_hash).open, "rb")

@@ -1,0 +1,72 @@
+"""How uvicorn speaks HTTP here: by httptools, and what it cannot read is answered with a problem document as well."""
+
+import orjson
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from api.errors import MEDIA_TYPE, Code, ProblemError
+from relayer.model.ids import new_id, to_public
+
+MAX_HEAD_BYTES = 64 * 1024
+"""How large a request's line and headers may be before they are whole; the parser itself has no bound."""
+
+_UNREADABLE = ProblemError(
+    Code.BAD_REQUEST, "the request is no well-formed HTTP/1.1; look at its request line, headers and framing"
+)
+_ENDLESS = ProblemError(
+    Code.HEADERS_TOO_LARGE,
+    f"the request's line and headers are larger than {MAX_HEAD_BYTES} bytes",
+    meta={"max_bytes": MAX_HEAD_BYTES},
+)
+_REASONS = {400: "Bad Request", 431: "Request Header Fields Too Large"}
+
+
+class ProblemProtocol(HttpToolsProtocol):
+    """HTTP/1.1 for uvicorn's `http` setting."""
+
+    _head_bytes = 0
+    _in_head = False
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, unless a head does not come to its end."""
+        self._head_bytes += len(data)
+        super().data_received(data)
+        if self._head_bytes > MAX_HEAD_BYTES and self._in_head and not self.transport.is_closing():
+            self._refuse(_ENDLESS)
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        super().on_message_begin()
+        self._in_head = True
+
+    def on_headers_complete(self) -> None:
+        """Let the application have it."""
+        self._in_head = False
+        self._head_bytes = 0
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Count anew: what has come since the headers was a body."""
+        self._head_bytes = 0
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP."""
+        self._refuse(_UNREADABLE)
+
+    def _refuse(self, problem: ProblemError) -> None:
+        """Answer, unless an answer is under way, and end the connection: where the next request begins is unknown."""
+        if self.cycle is None or self.cycle.response_complete:
+            request_id = to_public("req", new_id())
+            body = orjson.dumps(problem.document("", request_id))
+            headers = {
+                "Content-Type": MEDIA_TYPE,
+                "Content-Length": str(len(body)),
+                "Request-Id": request_id,
+                **problem.headers,
+                "X-Content-Type-Options": "nosniff",
+                "Connection": "close",
+            }
+            lines = [f"HTTP/1.1 {problem.status} {_REASONS[problem.status]}"]
+            lines += [f"{name}: {value}" for name, value in headers.items()]
+            self.transport.write("\r\n".join([*lines, "", ""]).encode() + body)
+        self.transport.close()
