@@ -1,7 +1,7 @@
 """How uvicorn speaks HTTP here: by httptools, and what it cannot read is answered with a problem document as well."""
 
 import orjson
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from api.errors import MEDIA_TYPE, Code, ProblemError
 from relayer.model.ids import new_id, to_public
@@ -55,7 +55,8 @@ class ProblemProtocol(HttpToolsProtocol):
 
     def _refuse(self, problem: ProblemError) -> None:
         """Answer, unless an answer is under way, and end the connection: where the next request begins is unknown."""
-        if self.cycle is None or self.cycle.response_complete:
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None or cycle.response_complete:
             request_id = to_public("req", new_id())
             body = orjson.dumps(problem.document("", request_id))
             headers = {
