@@ -138,6 +138,7 @@ class ApiSettings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    processes: Annotated[int, Field(ge=1, le=64)] = 1
     max_body_bytes: Annotated[int, Field(ge=1024)] = 256 * 1024
     max_batch_bytes: Annotated[int, Field(ge=1024)] = 16 << 20
     max_header_bytes: Annotated[int, Field(ge=1024)] = 16 * 1024

@@ -41,6 +41,7 @@ def api() -> None:
         http="api.server:ProblemProtocol",
         host=settings.host,
         port=settings.port,
+        workers=settings.processes,
         log_level="warning",
         access_log=False,
         server_header=False,
