@@ -1,6 +1,7 @@
 """Whose request it is before anybody has said so: the address of the client, as far as it can be trusted."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
@@ -11,15 +12,29 @@ Network = IPv4Network | IPv6Network
 _IPV6_PREFIX = 64
 
 
-def client_host(request: Request, trusted: Sequence[Network]) -> str | None:
-    """Give the client's address; None where its connection has none, as a Unix socket has none.
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Where a request comes from.
+
+    Attributes:
+        host: the client's address; None where its connection has none, as a Unix socket has none.
+        address: what limits are counted by: IPv4 whole, IPv6 by its /64, which one customer has whole.
+
+    """
+
+    host: str | None
+    address: str
+
+
+def visitor(request: Request, trusted: Sequence[Network]) -> Visitor:
+    """Say where a request comes from.
 
     `X-Forwarded-For` is believed from the right for as long as trusted proxies wrote it: the first address that is
     none of theirs is the client. What stands further left, anybody can write.
     """
     peer = request.client.host if request.client else ""
     if not trusted or not _is_trusted(peer, tuple(trusted)):
-        return peer if _is_address(peer) else None
+        return Visitor(peer if _is_address(peer) else None, _subject(peer))
     client = peer
     lines = request.headers.getlist("x-forwarded-for")
     for hop in reversed([hop for line in lines for hop in line.split(",")]):
@@ -29,12 +44,7 @@ def client_host(request: Request, trusted: Sequence[Network]) -> str | None:
         client = host
         if not _is_trusted(host, tuple(trusted)):
             break
-    return client
-
-
-def client_address(request: Request, trusted: Sequence[Network]) -> str:
-    """Give the address that limits are counted by: IPv4 whole, IPv6 by its /64, which one customer has whole."""
-    return _subject(client_host(request, trusted) or "")
+    return Visitor(client, _subject(client))
 
 
 def _host(hop: str) -> str:

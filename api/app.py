@@ -12,6 +12,8 @@ from api.dead_letters import endpoints as dead_letters
 from api.health import endpoints as health
 from api.jobs import batch, commands, trace
 from api.jobs import endpoints as jobs
+from api.jobs.finished import FinishedAnswers
+from api.jobs.short_way import ShortWay
 from api.keys import endpoints as keys
 from api.limits import Admission
 from api.pagination import PageTokens
@@ -79,7 +81,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with services.db, services.shared, services.access.kept():
+        async with services.db, services.shared, services.access.kept(), services.finished.kept():
             yield
 
     app = FastAPI(
@@ -90,8 +92,11 @@ def create_app(
         redirect_slashes=False,
         docs_url=None,
         redoc_url=None,
+        # It would look for a provider on every request.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.services = services
+    app.add_middleware(ShortWay, answers=services.finished)
     app.add_middleware(RequestMiddleware)
     handlers.install(app)
     document.install(app)
@@ -116,6 +121,7 @@ def _wire(settings: Settings, job_handlers: Handlers, clock: Clock) -> Services:
         ),
         shared=shared,
         jobs=JobService(db, registry, job_handlers, blob_store, clock),
+        finished=FinishedAnswers(settings.database),
         dead_letters=DeadLetterService(db, clock),
         blobs=BlobService(db, blob_store, clock),
         receipts=ReceiptService(db),

@@ -22,6 +22,7 @@ async def authenticate(request: Request, services: Services) -> Principal:
         ProblemError: the key is missing, or not a live one.
 
     """
+    admission, visitor = services.admission, services.admission.visitor(request)
     values = request.headers.getlist("authorization")
     if not values:
         missing = ProblemError(
@@ -29,20 +30,19 @@ async def authenticate(request: Request, services: Services) -> Principal:
             "send an API key as 'Authorization: Bearer <key>'",
             headers={"WWW-Authenticate": "Bearer"},
         )
-        await services.admission.turn_away(request, None, missing)
+        await admission.turn_away(request, visitor.address, None, missing)
     match = _BEARER.fullmatch(values[0]) if len(values) == 1 else None
     credential = match[1] if match else ""
-    await services.admission.meet(request, credential)
-    authenticator = services.access.authenticator
-    principal = await authenticator.authenticate(credential, services.admission.host(request))
+    await admission.meet(request, visitor.address, credential)
+    principal = await services.access.authenticator.authenticate(credential, visitor.host)
     if principal is None:
         invalid = ProblemError(
             Code.API_KEY_INVALID,
             "the API key is malformed, unknown, revoked or expired; send a live one as 'Authorization: Bearer <key>'",
             headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
         )
-        await services.admission.turn_away(request, credential, invalid)
-    services.admission.welcome(request, credential)
+        await admission.turn_away(request, visitor.address, credential, invalid)
+    admission.welcome(visitor.address, credential)
     return principal
 
 
@@ -78,7 +78,8 @@ class Entry:
         return principal
 
 
-JobReader = Annotated[Principal, Depends(Entry(Scope.JOBS_READ, Action.READ))]
+READ_JOBS = Entry(Scope.JOBS_READ, Action.READ)
+JobReader = Annotated[Principal, Depends(READ_JOBS)]
 JobWriter = Annotated[Principal, Depends(Entry(Scope.JOBS_WRITE, Action.SUBMIT))]
 JobBatchWriter = Annotated[Principal, Depends(Entry(Scope.JOBS_WRITE, Action.SUBMIT, 0))]
 """How many jobs a batch has is known when it was read: the endpoint holds it to the rate then."""

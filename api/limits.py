@@ -9,13 +9,14 @@ import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import Enum
-from functools import lru_cache
 from typing import NoReturn
+from uuid import UUID
 
 from starlette.requests import Request
 
-from api.address import Network, client_address, client_host
+from api.address import Network, Visitor, visitor
 from api.errors import Code, ProblemError
 from api.rate_headers import rate_headers, seconds
 from relayer.limits.limiter import Limiter
@@ -50,20 +51,20 @@ class Admission:
         self._failures = failures
         self._trusted = trusted
         self._known: OrderedDict[bytes, float] = OrderedDict()
+        self._made: dict[UUID, tuple[Principal, dict[Action, list[Charge]]]] = {}
 
-    def host(self, request: Request) -> str | None:
-        """Give the address that the request comes from, where it has one."""
-        return client_host(request, self._trusted)
+    def visitor(self, request: Request) -> Visitor:
+        """Say where a request comes from."""
+        return visitor(request, self._trusted)
 
-    async def meet(self, request: Request, credential: str) -> None:
+    async def meet(self, request: Request, address: str, credential: str) -> None:
         """Hear a credential before anything is asked about it.
 
         Raises:
             ProblemError: its address failed too often, or used up its allowance.
 
         """
-        address = client_address(request, self._trusted)
-        if self._is_known(address, credential):
+        if self._known.get(_pair(address, credential), 0.0) > time.monotonic():
             return
         locked, verdict = await asyncio.gather(
             self._failures.locked(_suspect(address, credential)),
@@ -72,26 +73,31 @@ class Admission:
         if locked:
             raise _locked_out(locked)
         if not verdict.allowed:
+            request.state.rate_headers = rate_headers(verdict)
             raise _refused(verdict)
 
-    async def turn_away(self, request: Request, credential: str | None, problem: ProblemError) -> NoReturn:
+    async def turn_away(
+        self, request: Request, address: str, credential: str | None, problem: ProblemError
+    ) -> NoReturn:
         """Refuse a request that did not show who it is.
 
         Raises:
             ProblemError: always: `problem`, or that its address tries too often.
 
         """
-        address = client_address(request, self._trusted)
         if credential is not None:
             self._known.pop(_pair(address, credential), None)
             if locked := await self._failures.failed(_suspect(address, credential)):
                 raise _locked_out(locked)
         verdict = await self._limiter.check([Charge(UNAUTHENTICATED, address)])
-        raise problem if verdict.allowed else _refused(verdict)
+        if verdict.allowed:
+            raise problem
+        request.state.rate_headers = rate_headers(verdict)
+        raise _refused(verdict)
 
-    def welcome(self, request: Request, credential: str) -> None:
+    def welcome(self, address: str, credential: str) -> None:
         """Remember that a credential was valid at its address."""
-        pair = _pair(client_address(request, self._trusted), credential)
+        pair = _pair(address, credential)
         self._known[pair] = time.monotonic() + _KNOWN_FOR_S
         self._known.move_to_end(pair)
         while len(self._known) > _MOST_KNOWN:
@@ -106,15 +112,10 @@ class Admission:
             ProblemError: a rate is used up.
 
         """
-        key, rates = _policies(principal.limits)
-        await self._check(
-            request,
-            action,
-            [
-                Charge(key, str(principal.key_id)),
-                Charge(rates[action], str(principal.tenant_id), units),
-            ],
-        )
+        charges = self._charges(principal)[action]
+        if units != 1:
+            charges = [charges[0], replace(charges[1], units=units)]
+        await self._check(request, action, charges)
 
     async def submit(self, request: Request, principal: Principal, jobs: int) -> None:
         """Hold a batch to the tenant's rate of submissions.
@@ -123,10 +124,8 @@ class Admission:
             ProblemError: the rate is used up; nothing was used of it.
 
         """
-        _, rates = _policies(principal.limits)
-        await self._check(
-            request, Action.SUBMIT, [Charge(rates[Action.SUBMIT], str(principal.tenant_id), jobs)]
-        )
+        _, charge = self._charges(principal)[Action.SUBMIT]
+        await self._check(request, Action.SUBMIT, [replace(charge, units=jobs)])
 
     async def _check(self, request: Request, action: Action, charges: Sequence[Charge]) -> None:
         verdict = await self._limiter.check(charges)
@@ -135,11 +134,22 @@ class Admission:
             return
         raise _reduced(verdict) if verdict.is_local else _refused(verdict)
 
-    def _is_known(self, address: str, credential: str) -> bool:
-        return self._known.get(_pair(address, credential), 0.0) > time.monotonic()
+    def _charges(self, principal: Principal) -> dict[Action, list[Charge]]:
+        """Give what a request of each kind is charged, made once for as long as its key is remembered."""
+        kept = self._made.get(principal.key_id)
+        if kept is not None and kept[0] is principal:
+            return kept[1]
+        key, rates = _policies(principal.limits)
+        charges = {
+            action: [Charge(key, str(principal.key_id)), Charge(rate, str(principal.tenant_id))]
+            for action, rate in rates.items()
+        }
+        if len(self._made) >= _MOST_KNOWN:
+            self._made.clear()
+        self._made[principal.key_id] = (principal, charges)
+        return charges
 
 
-@lru_cache(maxsize=1024)
 def _policies(limits: Limits) -> tuple[Policy, dict[Action, Policy]]:
     """Give the policies of a tenant's keys, and of the tenant.
 
@@ -176,7 +186,7 @@ def _refused(verdict: Verdict) -> ProblemError:
         Code.RATE_LIMITED,
         f"more requests than {' and '.join(names)} allow; try again in {wait} s",
         meta={"violated_policies": names},
-        headers={**rate_headers(verdict), "Retry-After": str(wait)},
+        headers={"Retry-After": str(wait)},
     )
 
 

@@ -5,7 +5,6 @@ import traceback
 from contextlib import suppress
 
 import structlog
-from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -54,10 +53,13 @@ class RequestMiddleware:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                headers = MutableHeaders(scope=message)
-                headers[REQUEST_ID_HEADER] = request_id
-                headers["X-Content-Type-Options"] = "nosniff"
-                headers.update(scope["state"].get("rate_headers", {}))
+                rates = scope["state"].get("rate_headers", {})
+                message["headers"] = [
+                    *message.get("headers", ()),
+                    (REQUEST_ID_HEADER.lower().encode(), request_id.encode()),
+                    (b"x-content-type-options", b"nosniff"),
+                    *((name.lower().encode(), value.encode()) for name, value in rates.items()),
+                ]
             elif is_head:
                 await send({"type": "http.response.body", "body": b""})
                 raise _HeadAnsweredError

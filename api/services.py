@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from api.jobs.finished import FinishedAnswers
 from api.limits import Admission
 from api.pagination import PageTokens
 from api.registry import RegistrySource
@@ -31,6 +32,7 @@ class Services:
     admission: Admission
     shared: SharedStore
     jobs: JobService
+    finished: FinishedAnswers
     dead_letters: DeadLetterService
     blobs: BlobService
     receipts: ReceiptService

@@ -4,12 +4,12 @@ import hashlib
 from typing import Annotated
 from uuid import UUID
 
-import orjson
 from fastapi import APIRouter, Query, Request, Response
 
 from api.auth import JobReader, JobWriter
 from api.bodies import json_response, read_json
 from api.errors import Code, ProblemError
+from api.etags import is_known
 from api.idempotency import required_idempotency_key
 from api.jobs.lookup import find_job, retry_after, submitted_headers
 from api.jobs.schemas import JobBody, JobPage, ListQuery, job_body
@@ -93,15 +93,17 @@ async def list_jobs(
 )
 async def read(request: Request, job_id: str, principal: JobReader, services: ServicesDep) -> Response:
     """Give a job as it stands; `If-None-Match` with its `ETag` gives 304 while nothing changed."""
+    generation = services.finished.generation
     job = await find_job(services, principal.tenant_id, job_id)
-    body = job_body(job)
+    answer = json_response(job_body(job))
     # The hint of inclusion and the progress change without the state, so the tag is made from the whole body.
-    tag = hashlib.sha256(orjson.dumps(body)).hexdigest()[:32]
-    told = {"ETag": f'"{tag}"', "Cache-Control": "private, no-cache"} | retry_after(job)
-    known = {part.strip().removeprefix("W/") for part in request.headers.get("if-none-match", "").split(",")}
-    if told["ETag"] in known or "*" in known:
+    tag = f'"{hashlib.sha256(answer.body).hexdigest()[:32]}"'
+    services.finished.keep(job, tag, bytes(answer.body), generation)
+    told = {"ETag": tag, "Cache-Control": "private, no-cache"} | retry_after(job)
+    if is_known(request, tag):
         return Response(status_code=304, headers=told)
-    return json_response(body, headers=told)
+    answer.headers.update(told)
+    return answer
 
 
 @router.get(

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from importlib.resources import files
 from itertools import islice
-from typing import Any
+
+import orjson
 
 from relayer.limits.local import LocalLimiter
 from relayer.limits.policy import Charge, Standing, Verdict
@@ -57,12 +58,14 @@ class Limiter:
         if not requests:
             return []
         keys = [charge.key for request in requests for charge in request]
-        args: list[Any] = ["" if self._clock is None else self._clock()]
+        numbers: list[int] = []
         for request in requests:
-            args.append(len(request))
+            numbers.append(len(request))
             for charge in request:
                 policy = charge.policy
-                args += (policy.interval, policy.capacity, policy.furthest, charge.needs, charge.units)
+                numbers += (policy.interval, policy.capacity, policy.furthest, charge.needs, charge.units)
+        # One argument: the client takes its time over each.
+        args = ["" if self._clock is None else self._clock(), orjson.dumps(numbers)]
         answer = await self._store.ask(lambda redis: self._gcra(redis, keys, args))
         if answer is None:
             return [self._local.check(request) for request in requests]

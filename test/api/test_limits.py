@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from redis import Redis
 from starlette.requests import Request
 
-from api.address import client_address
+from api.address import visitor
 from api.app import Settings, create_app
 from relayer.store.database import Database
 from relayer.tenants.keys import generate_key
@@ -196,4 +196,4 @@ def test_the_client_is_the_last_address_that_no_trusted_proxy_has(
 ) -> None:
     headers = [(b"x-forwarded-for", line.encode()) for line in forwarded]
     request = Request({"type": "http", "headers": headers, "client": (peer, 1) if peer else None})
-    assert client_address(request, [ip_network("10.0.0.0/8")]) == counted
+    assert visitor(request, [ip_network("10.0.0.0/8")]).address == counted
