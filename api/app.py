@@ -1,12 +1,15 @@
 """The ASGI application: `uvicorn --factory api.app:create_app`, set by the environment."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from fastapi import FastAPI
 
 from api import handlers
+from api.admin import limits as admin_limits
+from api.admin import tenants as admin_tenants
+from api.audit import endpoints as audit
 from api.blobs import endpoints as blobs
 from api.dead_letters import endpoints as dead_letters
 from api.health import endpoints as health
@@ -21,7 +24,7 @@ from api.reference import document
 from api.reference import endpoints as reference
 from api.registry import RegistrySource
 from api.requests import RequestMiddleware
-from api.services import Services
+from api.services import AdminServices, Services
 from relayer.batches.receipts import ReceiptService
 from relayer.jobs.blob_service import BlobService
 from relayer.jobs.dead_letters import DeadLetterService
@@ -32,6 +35,7 @@ from relayer.limits.lockout import LockoutRule, Lockouts
 from relayer.limits.store import SharedStore
 from relayer.model.clock import Clock, utc_now
 from relayer.settings import (
+    AdminDatabaseSettings,
     ApiSettings,
     BlobSettings,
     DatabaseSettings,
@@ -42,6 +46,8 @@ from relayer.settings import (
 from relayer.store.blobs import LocalBlobStore
 from relayer.store.database import Database
 from relayer.tenants.access import Access
+from relayer.tenants.administration import Administration
+from relayer.tenants.audit_log import AuditLog
 from relayer.tenants.key_service import KeyService
 
 
@@ -55,6 +61,7 @@ class Settings:
     blobs: BlobSettings
     keys: KeySettings
     redis: RedisSettings
+    admin_database: AdminDatabaseSettings | None = None
 
     @classmethod
     def from_environment(cls) -> "Settings":
@@ -66,6 +73,7 @@ class Settings:
             BlobSettings(),
             KeySettings(),
             RedisSettings(),
+            AdminDatabaseSettings.where_given(),
         )
 
 
@@ -81,7 +89,15 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with services.db, services.shared, services.access.kept(), services.finished.kept():
+        async with (
+            services.db,
+            services.shared,
+            services.access.kept(),
+            services.finished.kept(),
+            AsyncExitStack() as more,
+        ):
+            if services.admin is not None:
+                await more.enter_async_context(services.admin.db)
             yield
 
     app = FastAPI(
@@ -100,7 +116,20 @@ def create_app(
     app.add_middleware(RequestMiddleware)
     handlers.install(app)
     document.install(app)
-    for resource in (jobs, batch, commands, trace, dead_letters, blobs, keys, health, reference):
+    for resource in (
+        jobs,
+        batch,
+        commands,
+        trace,
+        dead_letters,
+        blobs,
+        keys,
+        audit,
+        admin_tenants,
+        admin_limits,
+        health,
+        reference,
+    ):
         app.include_router(resource.router)
     return app
 
@@ -125,8 +154,16 @@ def _wire(settings: Settings, job_handlers: Handlers, clock: Clock) -> Services:
         dead_letters=DeadLetterService(db, clock),
         blobs=BlobService(db, blob_store, clock),
         receipts=ReceiptService(db),
+        audit=AuditLog(db),
         page_tokens=PageTokens(settings.keys.pepper.get_secret_value()),
         max_body_bytes=settings.api.max_body_bytes,
         max_batch_bytes=settings.api.max_batch_bytes,
         max_blob_bytes=settings.blobs.max_bytes,
+        admin=None if settings.admin_database is None else _wire_admin(settings.admin_database, clock),
     )
+
+
+def _wire_admin(settings: AdminDatabaseSettings, clock: Clock) -> AdminServices:
+    # Few requests administer: no connection is kept for them.
+    db = Database(settings, kept=0)
+    return AdminServices(db=db, tenants=Administration(db, clock), audit=AuditLog(db))

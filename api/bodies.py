@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Sequence
 from functools import reduce
 from typing import Any, TypeVar
 
@@ -17,17 +18,20 @@ from relayer.seal.strict_json import JsonError, parse_json, parse_json_list
 
 Model = TypeVar("Model", bound=BaseModel)
 
-_JSON = re.compile(r'application/json\s*(;\s*charset="?utf-8"?\s*)?', re.IGNORECASE)
+JSON = ("application/json",)
+MERGE_PATCH = ("application/merge-patch+json", "application/json")
+
+_CHARSET = r'\s*(;\s*charset="?utf-8"?\s*)?'
 
 
-async def read_json(request: Request, max_bytes: int) -> Any:
-    """Read the body as strict JSON.
+async def read_json(request: Request, max_bytes: int, *, media_types: Sequence[str] = JSON) -> Any:
+    """Read the body as strict JSON of one of some media types.
 
     Raises:
         ProblemError: another media type, too many bytes, or JSON that two parsers could read differently.
 
     """
-    content = await _content(request, max_bytes)
+    content = await _content(request, max_bytes, media_types)
     try:
         return parse_json(content)
     except JsonError as error:
@@ -45,7 +49,7 @@ async def read_json_list(
         ProblemError: as `read_json` does, for what is not inside one item.
 
     """
-    content = await _content(request, max_bytes)
+    content = await _content(request, max_bytes, JSON)
     try:
         # A large body takes a while; other requests get their turns meanwhile.
         value, errors = await asyncio.to_thread(parse_json_list, content, member)
@@ -79,9 +83,10 @@ def json_response(value: Any, status: int = 200, headers: dict[str, str] | None 
     return Response(orjson.dumps(value, option=orjson.OPT_UTC_Z), status, headers, "application/json")
 
 
-async def _content(request: Request, max_bytes: int) -> bytes:
-    if not _JSON.fullmatch(request.headers.get("content-type", "")):
-        raise ProblemError(Code.UNSUPPORTED_MEDIA_TYPE, "send the body as application/json")
+async def _content(request: Request, max_bytes: int, media_types: Sequence[str]) -> bytes:
+    said = request.headers.get("content-type", "")
+    if not any(re.fullmatch(re.escape(known) + _CHARSET, said, re.IGNORECASE) for known in media_types):
+        raise ProblemError(Code.UNSUPPORTED_MEDIA_TYPE, f"send the body as {' or '.join(media_types)}")
     return await limited_body(request, max_bytes)
 
 

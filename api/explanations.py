@@ -64,6 +64,10 @@ EXPLANATIONS: dict[Code, Explanation] = {
         "a key to be made or rotated would allow more than the key that asks; `errors` point at what goes too far",
         "Ask for no more than the key has that you ask with.",
     ),
+    Code.TENANT_SUSPENDED: Explanation(
+        "the platform has suspended the tenant, for the reason in `meta.reason`",
+        "Write to the operator, who can lift that; what is stored stays.",
+    ),
     Code.NOT_FOUND: Explanation(
         "no resource has this path",
         "Look up the path in the reference, `/docs`; paths do not end in a slash.",
@@ -81,6 +85,12 @@ EXPLANATIONS: dict[Code, Explanation] = {
     ),
     Code.KEY_NOT_FOUND: Explanation(
         _NOT_FOUND, "List the keys with `GET /v1/keys`; an id begins with `key_`, a secret with `jsl_`."
+    ),
+    Code.TENANT_NOT_FOUND: Explanation(
+        "no tenant has this id, or the id is malformed", "List the tenants with `GET /v1/admin/tenants`."
+    ),
+    Code.KIND_CAP_NOT_FOUND: Explanation(
+        "the kind in `meta.kind` has no cap of its own", "List the caps with `GET /v1/admin/kind-caps`."
     ),
     Code.OUTPUT_NOT_READY: Explanation(
         "the job is not completed yet; `meta.state` is where it stands",
@@ -122,6 +132,12 @@ EXPLANATIONS: dict[Code, Explanation] = {
     Code.KEY_LIMIT_REACHED: Explanation(
         "the tenant has `meta.limit` live keys", "Revoke a key that is not needed any more."
     ),
+    Code.TENANT_NAME_TAKEN: Explanation(
+        "the tenant `meta.tenant` has the name already", "Use that tenant, or choose another name."
+    ),
+    Code.OPERATOR_TENANT: Explanation(
+        "a tenant of the platform's own is to be suspended", "Revoke its keys instead."
+    ),
     Code.REQUEST_TIMEOUT: Explanation(
         "the body comes too slowly: it has 10 s, and one second more for every 32 KiB that have come",
         "Send it faster, or in parts; upload large content with `POST /v1/blobs`.",
@@ -129,6 +145,9 @@ EXPLANATIONS: dict[Code, Explanation] = {
     Code.OUTPUT_DELETED: Explanation(
         "the job made an output, `meta.blob`, and its owner deleted it",
         "Run the job again if the bytes are needed; its hash and its receipt stay.",
+    ),
+    Code.PRECONDITION_FAILED: Explanation(
+        "`If-Match` names another version than `meta.version`", "Read it again, then decide whether to change it."
     ),
     Code.BODY_TOO_LARGE: Explanation(
         "the body, or one item of a batch, has more than `meta.max_bytes`",

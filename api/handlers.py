@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from api.admin.problems import PROBLEMS as ADMIN_PROBLEMS
 from api.errors import Code, Fault, ProblemError
 from api.jobs.schemas import ID_PREFIX
 from api.methods import allowed_methods
@@ -230,4 +231,5 @@ _PROBLEMS: dict[type[Exception], Callable[[Any], ProblemError]] = {
     KeyLimitError: lambda error: ProblemError(
         Code.KEY_LIMIT_REACHED, str(error), meta={"limit": error.limit}
     ),
+    **ADMIN_PROBLEMS,
 }

@@ -119,20 +119,26 @@ class ProblemBody(BaseModel):
 
 
 def request_body(
-    model: type[BaseModel] | None, *, key: bool | None = None, headers: Sequence[str] = ()
+    model: type[BaseModel] | None,
+    *,
+    key: bool | None = None,
+    headers: Sequence[str] = (),
+    media_types: Sequence[str] = ("application/json",),
 ) -> dict[str, Any]:
     """Describe what an endpoint reads by itself, for `openapi_extra`.
 
     Args:
         model: its JSON body.
         key: whether an Idempotency-Key is required, or only welcome; None where it is not read.
+        media_types: what the body may be sent as.
         headers: other headers that it reads, of `REQUEST_HEADERS`.
 
     """
     described: dict[str, Any] = {}
     if model is not None:
         schema = model.model_json_schema(ref_template=SCHEMA_REF)
-        described["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+        content = {media_type: {"schema": schema} for media_type in media_types}
+        described["requestBody"] = {"required": True, "content": content}
     given = [*headers] if key is None else ["Idempotency-Key", *headers]
     if given:
         described["parameters"] = [

@@ -17,12 +17,23 @@ from relayer.limits.store import SharedStore
 from relayer.model.clock import Clock
 from relayer.store.database import Database
 from relayer.tenants.access import Access
+from relayer.tenants.administration import Administration
+from relayer.tenants.audit_log import AuditLog
 from relayer.tenants.key_service import KeyService
 
 
 @dataclass(frozen=True)
+class AdminServices:
+    """The services of administration, in a database role of their own."""
+
+    db: Database
+    tenants: Administration
+    audit: AuditLog
+
+
+@dataclass(frozen=True)
 class Services:
-    """The services of one API process, and its limits in bytes."""
+    """The services of one API process, and its limits in bytes; `admin` is None where it does not administer."""
 
     db: Database
     registry: RegistrySource
@@ -36,10 +47,12 @@ class Services:
     dead_letters: DeadLetterService
     blobs: BlobService
     receipts: ReceiptService
+    audit: AuditLog
     page_tokens: PageTokens
     max_body_bytes: int
     max_batch_bytes: int
     max_blob_bytes: int
+    admin: AdminServices | None = None
 
 
 async def _services(request: Request) -> Services:

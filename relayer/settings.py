@@ -11,7 +11,7 @@ import sys
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -68,6 +68,27 @@ class DatabaseSettings(BaseSettings):
     url: Annotated[SecretStr, _url("postgresql", "postgres")]
     pool_size: Annotated[int, Field(ge=1, le=100)] = 8
     connect_timeout: timedelta = timedelta(seconds=5)
+
+
+class AdminDatabaseSettings(DatabaseSettings):
+    """How to reach PostgreSQL in the role of administration."""
+
+    model_config = SettingsConfigDict(env_prefix="JOBSEAL_ADMIN_DATABASE_")
+
+    pool_size: Annotated[int, Field(ge=1, le=100)] = 2
+
+    @classmethod
+    def where_given(cls) -> Self | None:
+        """Read them; None where this process is given no such role."""
+        return cls() if "JOBSEAL_ADMIN_DATABASE_URL" in os.environ else None
+
+
+class OwnerDatabaseSettings(DatabaseSettings):
+    """How to reach PostgreSQL as its owner, to change the schema."""
+
+    model_config = SettingsConfigDict(env_prefix="JOBSEAL_OWNER_DATABASE_")
+
+    pool_size: Annotated[int, Field(ge=1, le=100)] = 1
 
 
 class RedisSettings(BaseSettings):

@@ -1,6 +1,7 @@
 """How a command fails: one clear line on standard error, and a status that is not 0."""
 
 import functools
+import re
 import sys
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
@@ -24,7 +25,7 @@ def one_line_errors(command: Callable[P, T]) -> Callable[P, T]:
         except JobsealError as error:
             sys.stderr.write(f"jobseal: {error}\n")
         except ValidationError as error:
-            prefix = str(error.title).removesuffix("Settings").upper()
+            prefix = re.sub(r"(?<!^)(?=[A-Z])", "_", str(error.title).removesuffix("Settings")).upper()
             for fault in error.errors(include_input=False, include_url=False):
                 name = f"JOBSEAL_{prefix}_{str(fault['loc'][0]).upper()}"
                 sys.stderr.write(f"jobseal: {name}: {fault['msg']}; set this environment variable\n")

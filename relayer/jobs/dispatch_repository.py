@@ -40,7 +40,7 @@ SELECT mode, tenant_id, weight, deficit, allowance FROM (
     JOIN tenants t ON t.id = d.tenant_id
     LEFT JOIN turns r ON r.mode = d.mode AND r.tenant_id = d.tenant_id
     LEFT JOIN live l ON l.tenant_id = t.id
-    WHERE t.running_cap > coalesce(l.attempts, 0)
+    WHERE t.running_cap > coalesce(l.attempts, 0) AND t.suspended_at IS NULL
 ) p WHERE place <= %(limit)s
 ORDER BY mode, place
 """
@@ -133,6 +133,7 @@ WITH live AS (
     SELECT tenant_id, kind, count(*) AS attempts FROM attempts WHERE state IN ('dispatched', 'running') GROUP BY 1, 2
 ), reason AS (
     SELECT q.tenant_id, q.kind, q.priority, CASE
+        WHEN t.suspended_at IS NOT NULL THEN 'tenant_suspended'
         WHEN k.kind IS NULL THEN 'unknown_kind'
         WHEN NOT EXISTS (SELECT FROM workers w WHERE w.mode = k.mode AND w.expires_at > clock_timestamp())
             THEN 'no_worker'

@@ -38,15 +38,15 @@ class Database:
     """A pool of connections in one role.
 
     Opening never fails because the server is away: a service starts, says that it is not ready, and goes
-    on when the server returns.
+    on when the server returns. `kept` connections stay open while nobody needs them.
     """
 
-    def __init__(self, settings: DatabaseSettings) -> None:
+    def __init__(self, settings: DatabaseSettings, *, kept: int = 1) -> None:
         url = settings.url.get_secret_value()
         self.address = server_address(url)
         self._pool: AsyncConnectionPool[AsyncConnection[TupleRow]] = AsyncConnectionPool(
             url,
-            min_size=1,
+            min_size=min(kept, settings.pool_size),
             max_size=settings.pool_size,
             timeout=_POOL_WAIT_S,
             reconnect_timeout=1.0,

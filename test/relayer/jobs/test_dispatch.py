@@ -32,6 +32,8 @@ from relayer.store import leases
 from relayer.store.database import Database
 from relayer.store.leases import LeaseLostError
 from relayer.store.registries import RegistryRow
+from relayer.tenants.administration import Administration
+from relayer.tenants.audit import Actor, ActorType, Origin
 
 SECOND = timedelta(seconds=1)
 
@@ -165,6 +167,28 @@ async def test_a_kinds_cap_holds_over_all_tenants_and_says_so(
     await deck.run_pass()
     jobs = [await deck.service.get(tenants[0], job) for job in naps[:5]]
     assert {job.status_reason for job in jobs if job is not None} == {"kind_cap"}
+
+
+async def test_a_suspended_tenants_jobs_wait_and_say_so(
+    deck: Deck, tenants: list[UUID], admin_db: Database
+) -> None:
+    administration = Administration(admin_db)
+    origin = Origin(Actor(ActorType.SYSTEM, "test"))
+    held = await deck.submit(tenants[0], 3)
+    await deck.submit(tenants[1], 3)
+    await administration.suspend(tenants[0], "unpaid", origin)
+    while await deck.run_pass():
+        pass
+    assert {tenant for tenant, _, _ in await deck.dispatched()} == {tenants[1]}
+    deck.time.ahead += 2 * SECOND
+    await deck.run_pass()
+    jobs = [await deck.service.get(tenants[0], job) for job in held]
+    assert [job and job.status_reason for job in jobs] == ["tenant_suspended"] * 3
+    await administration.resume(tenants[0], origin)
+    deck.time.ahead += 2 * SECOND
+    while await deck.run_pass():
+        pass
+    assert {job for tenant, _, job in await deck.dispatched() if tenant == tenants[0]} == set(held)
 
 
 async def test_a_scheduled_job_waits_for_its_time(deck: Deck, tenants: list[UUID]) -> None:

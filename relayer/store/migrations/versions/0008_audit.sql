@@ -1,3 +1,21 @@
+-- Administration: tenants can be changed and suspended; who changed what is in the audit log.
+
+-- --- tenants -----------------------------------------------------------------------------------------
+
+-- `version` rises with every change. The keys of a suspended tenant open nothing, and its jobs wait.
+ALTER TABLE tenants
+    ADD COLUMN suspended_at      timestamptz,
+    ADD COLUMN suspension_reason text,
+    ADD COLUMN version           integer NOT NULL DEFAULT 1,
+    ADD CHECK ((suspended_at IS NULL) = (suspension_reason IS NULL)),
+    ADD CHECK (suspended_at IS NULL OR NOT is_operator);
+
+ALTER TABLE active_queues DROP CONSTRAINT active_queues_held_by_check;
+ALTER TABLE active_queues ADD CONSTRAINT active_queues_held_by_check
+    CHECK (held_by IN ('tenant_cap', 'kind_cap', 'no_worker', 'unknown_kind', 'tenant_suspended'));
+
+-- --- the audit log -----------------------------------------------------------------------------------
+
 -- The audit log: who changed what of a tenant. Rows are only ever added, each chained to the one before it.
 --
 -- `event` is the text that is hashed, JSON in its RFC 8785 form, so that nobody needs more than SHA-256 to check a

@@ -1,0 +1,1 @@
+"""Administration: tenants, their plans and keys, and the caps of kinds, by keys of the platform's own tenants."""

@@ -1,0 +1,54 @@
+"""The REST surface of plans, and of the caps of kinds over all tenants."""
+
+from fastapi import APIRouter, Request, Response
+
+from api.admin.access import AdminReader, AdminWriter
+from api.admin.schemas import KindCapBody, KindCapList, KindCapRequest, PlanList
+from api.bodies import json_response, read_json, validate
+from api.schemas import problems, request_body
+from api.services import ServicesDep
+from relayer.tenants.plans import PLANS
+
+router = APIRouter(prefix="/v1/admin", tags=["administration"])
+
+
+@router.get("/plans", summary="List plans", responses={200: {"model": PlanList}, **problems(404)})
+async def list_plans(_: AdminReader) -> Response:
+    """Give every plan, with the numbers that it writes onto a tenant."""
+    return json_response(
+        {"data": [{"name": name, "limits": limits.to_document()} for name, limits in PLANS.items()]}
+    )
+
+
+@router.get(
+    "/kind-caps", summary="List caps of kinds", responses={200: {"model": KindCapList}, **problems(404)}
+)
+async def list_kind_caps(admin: AdminReader) -> Response:
+    """Give every kind that has a cap over all tenants."""
+    return json_response({"data": [cap.to_document() for cap in await admin.services.tenants.kind_caps()]})
+
+
+@router.put(
+    "/kind-caps/{kind:path}",
+    summary="Cap a kind over all tenants",
+    responses={200: {"model": KindCapBody}, **problems(404, 413, 415, 422)},
+    openapi_extra=request_body(KindCapRequest),
+)
+async def set_kind_cap(request: Request, kind: str, admin: AdminWriter, services: ServicesDep) -> Response:
+    """Let no more attempts of the kind begin while so many run; the kind need not be installed."""
+    body = validate(KindCapRequest, await read_json(request, services.max_body_bytes))
+    cap = await admin.services.tenants.set_kind_cap(kind, body.running_jobs, admin.origin)
+    return json_response(cap.to_document())
+
+
+@router.delete(
+    "/kind-caps/{kind:path}",
+    status_code=204,
+    summary="Take the cap of a kind away",
+    response_class=Response,
+    responses=problems(404),
+)
+async def clear_kind_cap(kind: str, admin: AdminWriter) -> Response:
+    """Let as many attempts of the kind run as the caps of tenants allow."""
+    await admin.services.tenants.clear_kind_cap(kind, admin.origin)
+    return Response(status_code=204)

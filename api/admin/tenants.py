@@ -1,0 +1,157 @@
+"""The REST surface of tenants, for the platform's operator."""
+
+import re
+from collections.abc import Sequence
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response
+
+from api.admin.access import AdminReader, AdminWriter
+from api.admin.schemas import (
+    SuspensionRequest,
+    TenantBody,
+    TenantPage,
+    TenantPatch,
+    TenantRequest,
+    TenantsQuery,
+    UsageBody,
+)
+from api.bodies import MERGE_PATCH, json_response, read_json, validate
+from api.errors import Code, Fault, ProblemError
+from api.pagination import Listing, read_page
+from api.schemas import problems, request_body
+from api.services import ServicesDep
+from relayer.model.ids import from_public
+from relayer.tenants.administration_errors import TenantNotFoundError
+from relayer.tenants.audit_chain import TENANT_PREFIX
+from relayer.tenants.records import Tenant
+
+PATH = "/v1/admin/tenants"
+
+router = APIRouter(prefix=PATH, tags=["administration"])
+
+_TAGS = re.compile(r'\s*(?:W/)?"[^"]*"\s*(?:,\s*(?:W/)?"[^"]*"\s*)*')
+_OUR_TAG = re.compile(r'(?<!W/)"(\d{1,9})"')
+
+
+@router.post(
+    "",
+    status_code=201,
+    summary="Make a tenant",
+    responses={201: {"model": TenantBody}, **problems(404, 409, 413, 415, 422)},
+    openapi_extra=request_body(TenantRequest),
+)
+async def create(request: Request, admin: AdminWriter, services: ServicesDep) -> Response:
+    """Make a tenant with a plan. Its name makes this repeatable: once more gives 409 with the tenant in `meta.tenant`."""
+    body = validate(TenantRequest, await read_json(request, services.max_body_bytes))
+    tenant = await admin.services.tenants.create(body.name, admin.origin, body.change())
+    return _answer(tenant, 201, {"Location": f"{PATH}/{tenant.to_document()['id']}"})
+
+
+@router.get(
+    "", summary="List tenants, newest first", responses={200: {"model": TenantPage}, **problems(400, 404)}
+)
+async def list_tenants(
+    query: Annotated[TenantsQuery, Query()], admin: AdminReader, services: ServicesDep
+) -> Response:
+    """Give a page of the tenants of the platform."""
+
+    async def fetch(after: bytes | None, limit: int) -> Sequence[Tenant]:
+        return await admin.services.tenants.list(
+            query.of(), None if after is None else UUID(bytes=after), limit
+        )
+
+    page = await read_page(
+        services.page_tokens,
+        Listing(
+            admin.principal.tenant_id, PATH, {"name": query.name, "plan": query.plan, "state": query.state}
+        ),
+        query,
+        fetch=fetch,
+        position=lambda tenant: tenant.id.bytes,
+        body=Tenant.to_document,
+    )
+    return json_response(page)
+
+
+@router.get("/{tenant_id}", summary="Read a tenant", responses={200: {"model": TenantBody}, **problems(404)})
+async def read(tenant_id: str, admin: AdminReader) -> Response:
+    """Give a tenant, its version as the `ETag`."""
+    return _answer(await admin.services.tenants.get(parse_tenant(tenant_id)))
+
+
+@router.get(
+    "/{tenant_id}/usage",
+    summary="Read what a tenant has of its caps",
+    responses={200: {"model": UsageBody}, **problems(404)},
+)
+async def usage(tenant_id: str, admin: AdminReader) -> Response:
+    """Give how much a tenant stores, and how many of its jobs run and wait."""
+    return json_response((await admin.services.tenants.usage(parse_tenant(tenant_id))).to_document())
+
+
+@router.patch(
+    "/{tenant_id}",
+    summary="Change a tenant's plan, weight or limits",
+    responses={200: {"model": TenantBody}, **problems(400, 404, 412, 413, 415, 422)},
+    openapi_extra=request_body(TenantPatch, media_types=("application/merge-patch+json", "application/json")),
+)
+async def change(request: Request, tenant_id: str, admin: AdminWriter, services: ServicesDep) -> Response:
+    """Merge a patch (RFC 7396) into a tenant; `If-Match` refuses it where the tenant was changed meanwhile."""
+    wanted, seen = parse_tenant(tenant_id), _if_match(request)
+    body = validate(TenantPatch, await read_json(request, services.max_body_bytes, media_types=MERGE_PATCH))
+    return _answer(await admin.services.tenants.change(wanted, body.change(), admin.origin, seen=seen))
+
+
+@router.post(
+    "/{tenant_id}/suspend",
+    summary="Suspend a tenant",
+    responses={200: {"model": TenantBody}, **problems(404, 409, 413, 415, 422)},
+    openapi_extra=request_body(SuspensionRequest),
+)
+async def suspend(request: Request, tenant_id: str, admin: AdminWriter, services: ServicesDep) -> Response:
+    """Refuse every request of the tenant's keys, and let its jobs wait; what runs goes on. Repeatable."""
+    wanted = parse_tenant(tenant_id)
+    body = validate(SuspensionRequest, await read_json(request, services.max_body_bytes))
+    return _answer(await admin.services.tenants.suspend(wanted, body.reason, admin.origin))
+
+
+@router.post(
+    "/{tenant_id}/resume",
+    summary="Lift the suspension of a tenant",
+    responses={200: {"model": TenantBody}, **problems(404)},
+)
+async def resume(tenant_id: str, admin: AdminWriter) -> Response:
+    """Take the tenant's keys again, and let its jobs run. Repeatable."""
+    return _answer(await admin.services.tenants.resume(parse_tenant(tenant_id), admin.origin))
+
+
+def parse_tenant(text: str) -> UUID:
+    """Read the id of a tenant in a path.
+
+    Raises:
+        TenantNotFoundError: it is none.
+
+    """
+    tenant = from_public(TENANT_PREFIX, text)
+    if tenant is None:
+        raise TenantNotFoundError
+    return tenant
+
+
+def _answer(tenant: Tenant, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    tag = {"ETag": f'"{tenant.version}"', "Cache-Control": "private, no-cache"}
+    return json_response(tenant.to_document(), status, tag | (headers or {}))
+
+
+def _if_match(request: Request) -> frozenset[int] | None:
+    """Give the versions that `If-Match` names (RFC 9110, 13.1.1: weak tags match nothing); None where any will do."""
+    values = request.headers.getlist("if-match")
+    text = ", ".join(values)
+    if not values or text.strip() == "*":
+        return None
+    if not _TAGS.fullmatch(text):
+        detail = 'send the ETag of the tenant as it came, in quotes, or "*" without quotes'
+        raise ProblemError(Code.INVALID_PARAMETER, detail, [Fault("malformed", detail, parameter="If-Match")])
+    return frozenset(int(version) for version in _OUR_TAG.findall(text))

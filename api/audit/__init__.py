@@ -1,0 +1,1 @@
+"""The audit log, as its tenant and as the platform's operator read it."""
