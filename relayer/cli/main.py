@@ -108,6 +108,17 @@ def demo(
     run_demo(home, folder)
 
 
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def admin(context: typer.Context) -> None:
+    """Administer tenants, keys, the audit log and the schema."""
+    from relayer.cli.admin.app import app as tree  # noqa: PLC0415 - see the module
+
+    tree(context.args, prog_name="jobseal admin")
+
+
 def main() -> None:
     """Run the command line."""
     app()

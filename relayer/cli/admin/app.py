@@ -1,0 +1,18 @@
+"""The tree of `jobseal admin …`."""
+
+import typer
+
+from relayer.cli.admin import audit, database, kind_caps, tenants
+
+app = typer.Typer(
+    name="admin",
+    help="What the platform's operator does. Talks to the database by JOBSEAL_ADMIN_DATABASE_URL; every change is audited.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.add_typer(tenants.app, name="tenant")
+app.add_typer(kind_caps.app, name="kind-cap")
+app.add_typer(audit.app, name="audit")
+app.command()(database.migrate)
+app.command()(database.register)

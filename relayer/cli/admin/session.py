@@ -1,0 +1,101 @@
+"""One command's use of the database: opened for it, closed after it, its errors fit for a shell."""
+
+import asyncio
+import logging
+import os
+import pwd
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import psycopg
+
+from relayer.model.clock import utc_now
+from relayer.model.errors import JobsealError
+from relayer.model.ids import from_public
+from relayer.settings import AdminDatabaseSettings, DatabaseSettings
+from relayer.store.database import Database
+from relayer.tenants.administration import Administration
+from relayer.tenants.audit import Actor, ActorType, Origin
+from relayer.tenants.audit_chain import TENANT_PREFIX
+from relayer.tenants.audit_log import AuditLog
+from relayer.tenants.records import Tenant
+
+T = TypeVar("T")
+
+
+class SessionError(JobsealError):
+    """A command that cannot be carried out as asked."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """The services of administration, and who uses them."""
+
+    db: Database
+    administration: Administration
+    audit: AuditLog
+    origin: Origin
+
+    async def tenant(self, named: str) -> Tenant:
+        """Find a tenant by its id or its name.
+
+        Raises:
+            SessionError: there is none.
+
+        """
+        tenant_id = from_public(TENANT_PREFIX, named)
+        if tenant_id is not None:
+            return await self.administration.get(tenant_id)
+        found = await self.administration.find(named)
+        if found is None:
+            raise SessionError(
+                f"there is no tenant '{named}'; `jobseal admin tenant list` shows those there are"
+            )
+        return found
+
+
+def administer(work: Callable[[Session], Awaitable[T]]) -> T:
+    """Do a piece of work in the role of administration, `JOBSEAL_ADMIN_DATABASE_URL`."""
+
+    async def run(db: Database) -> T:
+        return await work(Session(db, Administration(db, utc_now), AuditLog(db), shell_origin()))
+
+    return with_database(AdminDatabaseSettings(), run)
+
+
+def with_database(settings: DatabaseSettings, work: Callable[[Database], Awaitable[T]]) -> T:
+    """Open the database, do the work, close it.
+
+    Raises:
+        SessionError: the role may not do this, or the schema is an older one.
+
+    """
+    # The pool tells of every try; the command tells of the outcome, once.
+    logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
+
+    async def run() -> T:
+        async with Database(settings) as db:
+            return await work(db)
+
+    try:
+        return asyncio.run(run())
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise SessionError(
+            f"the database refuses this to the role of the URL ({error.diag.message_primary}); "
+            "use the role that docs/operate.md names for it"
+        ) from None
+    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedFunction):
+        raise SessionError(
+            "the schema is not that of this version; run `jobseal admin migrate` first"
+        ) from None
+
+
+def shell_origin() -> Origin:
+    """Who uses this shell: the user of the process, whatever its environment says, and the machine."""
+    try:
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        user = str(os.getuid())
+    return Origin(Actor(ActorType.CLI, f"cli:{user}@{socket.gethostname()}", user))
