@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fastapi import FastAPI
 
 from api import handlers
+from api.admin import keys as admin_keys
 from api.admin import limits as admin_limits
 from api.admin import tenants as admin_tenants
 from api.audit import endpoints as audit
@@ -126,6 +127,7 @@ def create_app(
         keys,
         audit,
         admin_tenants,
+        admin_keys,
         admin_limits,
         health,
         reference,
@@ -159,11 +161,18 @@ def _wire(settings: Settings, job_handlers: Handlers, clock: Clock) -> Services:
         max_body_bytes=settings.api.max_body_bytes,
         max_batch_bytes=settings.api.max_batch_bytes,
         max_blob_bytes=settings.blobs.max_bytes,
-        admin=None if settings.admin_database is None else _wire_admin(settings.admin_database, clock),
+        admin=None
+        if settings.admin_database is None
+        else _wire_admin(settings, settings.admin_database, clock),
     )
 
 
-def _wire_admin(settings: AdminDatabaseSettings, clock: Clock) -> AdminServices:
+def _wire_admin(settings: Settings, database: AdminDatabaseSettings, clock: Clock) -> AdminServices:
     # Few requests administer: no connection is kept for them.
-    db = Database(settings, kept=0)
-    return AdminServices(db=db, tenants=Administration(db, clock), audit=AuditLog(db))
+    db = Database(database, kept=0)
+    return AdminServices(
+        db=db,
+        tenants=Administration(db, clock),
+        keys=KeyService(db, settings.keys, clock),
+        audit=AuditLog(db),
+    )

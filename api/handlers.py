@@ -39,6 +39,7 @@ from relayer.tenants.errors import (
     KeyNotFoundError,
     PrivilegeError,
     TenantError,
+    TenantSuspendedError,
 )
 
 RETRY_AFTER_S = 2
@@ -225,6 +226,9 @@ _PROBLEMS: dict[type[Exception], Callable[[Any], ProblemError]] = {
     OutputDeletedError: _output_deleted,
     TenantError: _tenant,
     AddressNotAllowedError: _address_not_allowed,
+    TenantSuspendedError: lambda error: ProblemError(
+        Code.TENANT_SUSPENDED, str(error), meta={"reason": error.reason}
+    ),
     PrivilegeError: _privilege,
     KeyNotFoundError: lambda error: ProblemError(Code.KEY_NOT_FOUND, str(error)),
     KeyEndedError: lambda error: ProblemError(Code.KEY_ENDED, str(error)),

@@ -5,6 +5,7 @@ from fastapi import Request
 from api.services import Services
 from relayer.model.ids import to_public
 from relayer.tenants.audit import Actor, ActorType, Context, Origin
+from relayer.tenants.key_repository import KEY_PREFIX
 from relayer.tenants.principal import Principal
 
 
@@ -13,7 +14,7 @@ def origin_of(request: Request, principal: Principal, actor: ActorType | None = 
     services: Services = request.app.state.services
     shown = ActorType.API_KEY if principal.token_id is None else ActorType.ACCESS_TOKEN
     return Origin(
-        Actor(actor or shown, to_public("key", principal.key_id), principal.key_name),
+        Actor(actor or shown, to_public(KEY_PREFIX, principal.key_id), principal.key_name),
         Context(
             address=services.admission.visitor(request).host,
             user_agent=request.headers.get("user-agent"),

@@ -28,6 +28,7 @@ class AdminServices:
 
     db: Database
     tenants: Administration
+    keys: KeyService
     audit: AuditLog
 
 

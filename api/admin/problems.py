@@ -6,7 +6,6 @@ from typing import Any
 from api.errors import Code, Fault, ProblemError
 from relayer.model.ids import to_public
 from relayer.tenants.administration_errors import (
-    FieldError,
     KindCapNotFoundError,
     OperatorTenantError,
     StaleTenantError,
@@ -14,11 +13,6 @@ from relayer.tenants.administration_errors import (
     TenantNotFoundError,
 )
 from relayer.tenants.audit_chain import TENANT_PREFIX
-
-
-def _field(error: FieldError) -> ProblemError:
-    fault = Fault("out_of_range", error.remedy, pointer=f"/{error.path}")
-    return ProblemError(Code.INVALID_BODY, str(error), [fault])
 
 
 def _not_found(error: TenantNotFoundError) -> ProblemError:
@@ -50,7 +44,6 @@ def _kind_cap_not_found(error: KindCapNotFoundError) -> ProblemError:
 
 
 PROBLEMS: dict[type[Exception], Callable[[Any], ProblemError]] = {
-    FieldError: _field,
     TenantNotFoundError: _not_found,
     TenantNameTakenError: _name_taken,
     OperatorTenantError: _operator_tenant,

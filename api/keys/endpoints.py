@@ -17,6 +17,7 @@ from api.keys.schemas import (
     key_body,
     new_key_body,
 )
+from api.origin import origin_of
 from api.pagination import Listing, PageQuery, read_page
 from api.schemas import problems, request_body
 from api.services import Services, ServicesDep
@@ -41,7 +42,10 @@ _NO_STORE = {"Cache-Control": "no-store"}
 async def create(request: Request, principal: KeyWriter, services: ServicesDep) -> Response:
     """Make a key that may do at most what this one may; its secret is in this answer and nowhere else."""
     body = validate(CreateKeyBody, await read_json(request, services.max_body_bytes))
-    return _made(services, await services.keys.create(principal.tenant_id, body.request(), principal))
+    new = await services.keys.create(
+        principal.tenant_id, body.request(), principal, origin=origin_of(request, principal)
+    )
+    return _made(services, new)
 
 
 @router.get("", summary="List API keys, newest first", responses={200: {"model": KeyPage}, **problems(400)})
@@ -83,7 +87,12 @@ async def rotate(key_id: str, request: Request, principal: KeyWriter, services: 
     """Make a key with another secret and the same rights; the old one ends after the overlap."""
     body = validate(RotateKeyBody, await read_json(request, services.max_body_bytes))
     new = await services.keys.rotate(
-        principal.tenant_id, _id(key_id), overlap=body.overlap, expires_at=body.expires_at, maker=principal
+        principal.tenant_id,
+        _id(key_id),
+        overlap=body.overlap,
+        expires_at=body.expires_at,
+        maker=principal,
+        origin=origin_of(request, principal),
     )
     return _made(services, new)
 
@@ -95,9 +104,9 @@ async def rotate(key_id: str, request: Request, principal: KeyWriter, services: 
     response_class=Response,
     responses={204: {"description": "Revoked, now or before"}, **problems(404)},
 )
-async def revoke(key_id: str, principal: KeyWriter, services: ServicesDep) -> Response:
+async def revoke(request: Request, key_id: str, principal: KeyWriter, services: ServicesDep) -> Response:
     """End a key and every access token that was issued through it, everywhere within a minute."""
-    await services.keys.revoke(principal.tenant_id, _id(key_id))
+    await services.keys.revoke(principal.tenant_id, _id(key_id), origin=origin_of(request, principal))
     return Response(status_code=204)
 
 

@@ -65,7 +65,9 @@ class Administration:
 
         """
         if not _NAME.fullmatch(name):
-            raise FieldError("name", "use 1 to 63 of a-z, 0-9 and '-', not beginning with '-'")
+            raise FieldError(
+                "name", "a tenant name has 1 to 63 of a-z, 0-9 and '-', and does not begin with '-'"
+            )
         wanted = wanted or TenantChange()
         now = self._clock()
         plan = DEFAULT_PLAN if wanted.plan is None else wanted.plan

@@ -3,25 +3,24 @@
 from uuid import UUID
 
 from relayer.model.errors import JobsealError
+from relayer.tenants.errors import TenantError
 
 
-class FieldError(JobsealError):
-    """A value that cannot be taken; `path` names it as a JSON Pointer without the first slash."""
+class FieldError(TenantError):
+    """A value that cannot be taken; `path` names it, as a JSON Pointer without the first slash."""
 
     def __init__(self, path: str, remedy: str) -> None:
-        super().__init__(f"{path.replace('/', '.')}: {remedy}")
-        self.path = path
-        self.remedy = remedy
+        super().__init__(f"{path.replace('/', '.')}: {remedy}", path)
 
 
-class TenantNotFoundError(JobsealError):
+class TenantNotFoundError(TenantError):
     """There is no such tenant."""
 
     def __init__(self) -> None:
         super().__init__("no tenant has this id")
 
 
-class TenantNameTakenError(JobsealError):
+class TenantNameTakenError(TenantError):
     """Another tenant has the name."""
 
     def __init__(self, name: str, tenant_id: UUID) -> None:

@@ -75,6 +75,10 @@ class Origin:
     context: Context = field(default_factory=Context)
 
 
+PLATFORM = Origin(Actor(ActorType.SYSTEM, "jobseal"))
+"""The platform itself, where nobody asked for the change."""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """What is acted on: a type such as `tenant`, a public id, a name for people."""
@@ -140,6 +144,11 @@ class Event:
 def fingerprint(document: Mapping[str, Any] | None) -> str | None:
     """SHA-256 of a resource as the API shows it (RFC 8785), written `sha256:` and 64 hex digits; None for none."""
     return None if document is None else f"sha256:{hashlib.sha256(canonical_json(document)).hexdigest()}"
+
+
+def instant(time: datetime | None) -> str | None:
+    """A time as documents that are hashed have it: RFC 3339 in UTC, with Z."""
+    return None if time is None else time.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 async def record(conn: AsyncConnection[TupleRow], event: Event) -> UUID:

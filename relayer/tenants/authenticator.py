@@ -5,7 +5,7 @@ from relayer.settings import KeySettings
 from relayer.store.database import Database
 from relayer.tenants import key_repository
 from relayer.tenants.addresses import admits
-from relayer.tenants.errors import AddressNotAllowedError
+from relayer.tenants.errors import AddressNotAllowedError, TenantSuspendedError
 from relayer.tenants.key_cache import KeyCache
 from relayer.tenants.keys import Peppers, is_well_formed
 from relayer.tenants.last_used import LastUsed
@@ -39,6 +39,7 @@ class Authenticator:
 
         Raises:
             AddressNotAllowedError: the key is good, but not from there.
+            TenantSuspendedError: the key is good, and its tenant is suspended.
             UnavailableError: the database is away, and what it would say is not remembered.
 
         """
@@ -47,6 +48,8 @@ class Authenticator:
             return None
         if not admits(principal.addresses, address):
             raise AddressNotAllowedError(address)
+        if principal.suspension_reason is not None:
+            raise TenantSuspendedError(principal.suspension_reason)
         self._last_used.note(principal.key_id, self._clock())
         return principal
 

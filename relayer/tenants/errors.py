@@ -14,6 +14,14 @@ class TenantError(JobsealError):
         self.member = member
 
 
+class TenantSuspendedError(JobsealError):
+    """A key is good, and the platform has suspended its tenant."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the tenant is suspended ({reason}); ask the operator of the platform")
+        self.reason = reason
+
+
 class KeyNotFoundError(JobsealError):
     """No key of the tenant has this id."""
 

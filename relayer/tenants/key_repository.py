@@ -9,11 +9,15 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
+from relayer.model.ids import to_public
 from relayer.tenants.addresses import Network
+from relayer.tenants.audit import Target, instant
 from relayer.tenants.plans import Limits
 from relayer.tenants.principal import Mode, Principal
 
 Connection = AsyncConnection[TupleRow]
+
+KEY_PREFIX = "key"
 
 _LIMITS = ", ".join(field.name for field in fields(Limits))
 
@@ -38,6 +42,25 @@ class ApiKey:
     last_used_at: datetime | None = None
     rotated_from: UUID | None = None
 
+    def to_document(self) -> dict[str, Any]:
+        """The key as the hashes of the audit log have it."""
+        return {
+            "id": to_public(KEY_PREFIX, self.id),
+            "name": self.name,
+            "mode": self.mode.value,
+            "last4": self.last4,
+            "scopes": list(self.scopes),
+            "allowed_addresses": [str(network) for network in self.allowed_addresses],
+            "created_at": instant(self.created_at),
+            "expires_at": instant(self.expires_at),
+            "revoked_at": instant(self.revoked_at),
+            "rotated_from": None if self.rotated_from is None else to_public(KEY_PREFIX, self.rotated_from),
+        }
+
+    def target(self) -> Target:
+        """The key as what an audit event acts on."""
+        return Target("api_key", to_public(KEY_PREFIX, self.id), self.name)
+
     def is_live(self, at: datetime) -> bool:
         """Whether the key opens anything at a time."""
         return self.revoked_at is None and at < self.expires_at
@@ -53,7 +76,8 @@ VALUES (%(id)s, %(tenant)s, %(name)s, %(mode)s, %(digest)s, %(pepper_version)s, 
 """
 
 _AUTHENTICATE = f"""
-SELECT key_id, tenant_id, scopes, key_name, mode, allowed_addresses, expires_at, is_operator, {_LIMITS}
+SELECT key_id, tenant_id, scopes, key_name, mode, allowed_addresses, expires_at, is_operator,
+       suspension_reason, {_LIMITS}
 FROM authenticate_api_key(%s, %s, %s)
 """  # noqa: S608 - constants only
 
@@ -105,6 +129,13 @@ async def find_key(conn: Connection, tenant_id: UUID, key_id: UUID) -> ApiKey | 
     )
     row = await cursor.fetchone()
     return None if row is None else _key(row)
+
+
+async def find_tenant_of(conn: Connection, key_id: UUID) -> UUID | None:
+    """Whose key it is."""
+    cursor = await conn.execute("SELECT tenant_id FROM api_keys WHERE id = %s", (key_id,))
+    row = await cursor.fetchone()
+    return None if row is None else row[0]
 
 
 async def list_keys(conn: Connection, tenant_id: UUID, before: UUID | None, limit: int) -> list[ApiKey]:
@@ -160,7 +191,8 @@ def _principal(row: TupleRow) -> Principal:
         addresses=tuple(row[5]),
         expires_at=row[6],
         is_operator=row[7],
-        limits=Limits(*row[8:]),
+        suspension_reason=row[8],
+        limits=Limits(*row[9:]),
     )
 
 

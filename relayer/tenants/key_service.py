@@ -15,6 +15,8 @@ from relayer.settings import KeySettings
 from relayer.store.database import Database
 from relayer.tenants import key_repository, repository
 from relayer.tenants.addresses import MAX_NETWORKS, Network, outside
+from relayer.tenants.administration_errors import TenantNotFoundError
+from relayer.tenants.audit import PLATFORM, Event, Origin, fingerprint, instant, record
 from relayer.tenants.errors import KeyEndedError, KeyLimitError, KeyNotFoundError, PrivilegeError, TenantError
 from relayer.tenants.key_repository import ApiKey, Connection
 from relayer.tenants.keys import Peppers, generate_key
@@ -61,7 +63,8 @@ class NewKey:
 class KeyService:
     """Makes and ends keys, in the role of the API or of whoever administers.
 
-    `maker` is who asks; None is whoever administers the platform, who is bound by the tenant alone.
+    `maker` is who asks; None is whoever administers the platform, who is bound by the tenant alone. `origin` is what
+    the audit log says of it.
     """
 
     def __init__(self, db: Database, settings: KeySettings, clock: Clock = utc_now) -> None:
@@ -69,7 +72,14 @@ class KeyService:
         self._peppers = Peppers(settings)
         self._clock = clock
 
-    async def create(self, tenant_id: UUID, wanted: KeyRequest, maker: Principal | None = None) -> NewKey:
+    async def create(
+        self,
+        tenant_id: UUID,
+        wanted: KeyRequest,
+        maker: Principal | None = None,
+        *,
+        origin: Origin = PLATFORM,
+    ) -> NewKey:
         """Add a key.
 
         Raises:
@@ -105,7 +115,9 @@ class KeyService:
         async with self._db.transaction(tenant_id) as conn:
             await self._require_grantable(conn, key)
             await key_repository.lock_keys(conn, tenant_id)
-            return await self._insert(conn, key)
+            new = await self._insert(conn, key)
+            await self._record(conn, "api_key.created", None, new.key, origin)
+            return new
 
     async def get(self, tenant_id: UUID, key_id: UUID) -> ApiKey:
         """Give a key.
@@ -130,6 +142,7 @@ class KeyService:
         overlap: timedelta,
         expires_at: datetime | None = None,
         maker: Principal | None = None,
+        origin: Origin = PLATFORM,
     ) -> NewKey:
         """Make a key that is as another one, which ends after the overlap, and never later than it would have.
 
@@ -156,14 +169,29 @@ class KeyService:
             await self._require_grantable(conn, old)
             end = _end(now, expires_at)
             await key_repository.shorten_key(conn, old.id, now + overlap)
-            return await self._insert(
+            new = await self._insert(
                 conn,
                 replace(
                     old, id=new_id(), created_at=now, expires_at=end, last_used_at=None, rotated_from=old.id
                 ),
             )
+            await self._record(conn, "api_key.rotated", old, new.key, origin)
+            return new
 
-    async def revoke(self, tenant_id: UUID, key_id: UUID) -> None:
+    async def tenant_of(self, key_id: UUID) -> UUID:
+        """Whose key it is, for whoever administers.
+
+        Raises:
+            KeyNotFoundError: no tenant has a key with this id.
+
+        """
+        async with self._db.statement() as conn:
+            found = await key_repository.find_tenant_of(conn, key_id)
+        if found is None:
+            raise KeyNotFoundError
+        return found
+
+    async def revoke(self, tenant_id: UUID, key_id: UUID, *, origin: Origin = PLATFORM) -> None:
         """End a key, and with it every token that was issued through it; once more changes nothing.
 
         A key may end itself, and the last key of its tenant: whoever administers can make another.
@@ -174,7 +202,32 @@ class KeyService:
         """
         async with self._db.transaction(tenant_id) as conn:
             key = await _found(conn, tenant_id, key_id)
-            await key_repository.revoke_key(conn, key.id, self._clock())
+            now = self._clock()
+            if await key_repository.revoke_key(conn, key.id, now):
+                await self._record(conn, "api_key.revoked", key, replace(key, revoked_at=now), origin)
+
+    async def _record(
+        self, conn: Connection, action: str, before: ApiKey | None, after: ApiKey, origin: Origin
+    ) -> None:
+        """Write on record what became of a key: of its secret nothing, of the rest hashes and its rights."""
+        targets = [after.target()]
+        if before is not None and before.id != after.id:
+            targets.append(before.target())
+        event = Event(
+            tenant_id=after.tenant_id,
+            action=action,
+            origin=origin,
+            occurred_at=self._clock(),
+            targets=targets,
+            before_hash=fingerprint(None if before is None else before.to_document()),
+            after_hash=fingerprint(after.to_document()),
+            metadata={
+                "scopes": [str(scope) for scope in after.scopes],
+                "mode": after.mode.value,
+                "expires_at": instant(after.expires_at),
+            },
+        )
+        await record(conn, event)
 
     async def _insert(self, conn: Connection, key: ApiKey) -> NewKey:
         if await key_repository.count_live(conn, key.tenant_id, key.created_at) >= MAX_LIVE_KEYS:
@@ -187,7 +240,7 @@ class KeyService:
     async def _require_grantable(self, conn: Connection, key: ApiKey) -> None:
         is_operator = await repository.tenant_is_operator(conn, key.tenant_id)
         if is_operator is None:
-            raise TenantError(f"there is no tenant with the id {key.tenant_id}")
+            raise TenantNotFoundError
         allowed = grantable(is_operator=is_operator)
         if not key.scopes or not allowed.issuperset(key.scopes):
             raise TenantError(

@@ -21,7 +21,7 @@ class Principal:
     """Who makes a request.
 
     `token_id` is the `jti` of the access token that was shown; None where it was the key itself. `scopes` are those of
-    what was shown, `expires_at` and `addresses` those of the key.
+    what was shown, `expires_at` and `addresses` those of the key. `suspension_reason` is None while the tenant is active.
     """
 
     tenant_id: UUID
@@ -33,4 +33,5 @@ class Principal:
     expires_at: datetime
     addresses: tuple[Network, ...] = ()
     is_operator: bool = False
+    suspension_reason: str | None = None
     token_id: UUID | None = None

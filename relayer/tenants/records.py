@@ -1,12 +1,12 @@
 """Tenants as whoever administers the platform sees them, in the database and as documents."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from relayer.model.ids import to_public
-from relayer.tenants.audit import Target
+from relayer.tenants.audit import Target, instant
 from relayer.tenants.audit_chain import TENANT_PREFIX
 from relayer.tenants.plans import PLANS, Limits
 
@@ -77,8 +77,3 @@ class TenantUsage:
             "running_jobs": self.running_jobs,
             "waiting_jobs": self.waiting_jobs,
         }
-
-
-def instant(time: datetime | None) -> str | None:
-    """A time as documents have it: RFC 3339 in UTC, with Z."""
-    return None if time is None else time.astimezone(UTC).isoformat().replace("+00:00", "Z")

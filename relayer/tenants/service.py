@@ -1,29 +1,24 @@
-"""Tenants: made and found by whoever administers the platform."""
+"""Tenants and keys that the platform makes by itself: on one machine, in benchmarks and in tests."""
 
-import re
 from collections.abc import Iterable
 from datetime import datetime
 from uuid import UUID
 
 from relayer.model.clock import Clock, utc_now
-from relayer.model.ids import new_id
 from relayer.settings import KeySettings
 from relayer.store.database import Database
-from relayer.tenants import repository
-from relayer.tenants.errors import TenantError
+from relayer.tenants.administration import Administration
+from relayer.tenants.audit import PLATFORM
 from relayer.tenants.key_service import KeyRequest, KeyService, NewKey
 from relayer.tenants.scopes import EVERY_SCOPE, Scope
-
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 class TenantService:
     """Makes tenants, and keys of any of them; works in a database role that may write them."""
 
-    def __init__(self, owner_db: Database, keys: KeySettings, clock: Clock = utc_now) -> None:
-        self._db = owner_db
-        self._keys = KeyService(owner_db, keys, clock)
-        self._clock = clock
+    def __init__(self, db: Database, keys: KeySettings, clock: Clock = utc_now) -> None:
+        self._tenants = Administration(db, clock)
+        self._keys = KeyService(db, keys, clock)
 
     async def create_tenant(self, name: str, *, is_operator: bool = False) -> UUID:
         """Add a tenant; `is_operator`: it is the platform's own, and its keys may administer.
@@ -32,22 +27,12 @@ class TenantService:
             TenantError: the name is malformed or taken.
 
         """
-        if not _NAME.fullmatch(name):
-            raise TenantError(
-                f"'{name}' is no tenant name; use 1 to 63 of a-z, 0-9 and '-', not beginning with '-'"
-            )
-        tenant_id = new_id()
-        async with self._db.transaction() as conn:
-            if not await repository.insert_tenant(
-                conn, tenant_id, name, self._clock(), is_operator=is_operator
-            ):
-                raise TenantError(f"there is a tenant '{name}' already; choose another name")
-        return tenant_id
+        return (await self._tenants.create(name, PLATFORM, is_operator=is_operator)).id
 
     async def find_tenant(self, name: str) -> UUID | None:
         """The id of the tenant of this name."""
-        async with self._db.transaction() as conn:
-            return await repository.find_tenant(conn, name)
+        found = await self._tenants.find(name)
+        return None if found is None else found.id
 
     async def create_key(
         self,

@@ -1,5 +1,6 @@
 """Administration by REST: only keys of the platform's own tenants get in, and every change stands in the audit log."""
 
+import asyncio
 import dataclasses
 import hashlib
 import json
@@ -34,6 +35,13 @@ class Operator(Caller):
         assert answer.status_code == 201, answer.text
         body: Body = answer.json()
         assert answer.headers["location"] == f"/v1/admin/tenants/{body['id']}"
+        return body
+
+    async def new_key(self, tenant: Body, **wanted: Any) -> Body:
+        value = {"name": "test", "scopes": ["jobs:read", "jobs:write", "audit:read"]} | wanted
+        answer = await self.post_json(f"/v1/admin/tenants/{tenant['id']}/keys", value)
+        assert (answer.status_code, answer.headers["cache-control"]) == (201, "no-store"), answer.text
+        body: Body = answer.json()
         return body
 
     async def patch(self, tenant: Body, value: Any, **headers: str) -> httpx2.Response:
@@ -231,23 +239,110 @@ async def test_every_change_is_audited_with_its_actor(operator: Operator, admin_
     assert [verdict.broken for verdict in verdicts] == [None, None]
 
 
+async def test_a_suspended_tenant_is_told_so_until_it_is_resumed(
+    operator: Operator, client: httpx2.AsyncClient
+) -> None:
+    tenant = await operator.made("acme")
+    path = f"/v1/admin/tenants/{tenant['id']}"
+    acme = Caller(client, (await operator.new_key(tenant))["secret"])
+    assert (await acme.get("/v1/jobs")).status_code == 200
+    for wrong in ({}, {"reason": ""}, {"reason": "r" * 201}, {"reason": "a\nb"}, {"reason": 1}):
+        assert_problem(await operator.post_json(f"{path}/suspend", wrong), 422, "invalid_body")
+    suspended = (await operator.post_json(f"{path}/suspend", {"reason": "unpaid"})).json()
+    assert (suspended["state"], suspended["suspension_reason"], suspended["version"]) == (
+        "suspended",
+        "unpaid",
+        2,
+    )
+    assert (await operator.post_json(f"{path}/suspend", {"reason": "again"})).json() == suspended
+    assert [one["id"] for one in await operator.items("/v1/admin/tenants?state=suspended")] == [tenant["id"]]
+    await eventually(acme, 403)
+    for method, of_acme in (("GET", "/v1/jobs"), ("POST", "/v1/jobs"), ("GET", "/v1/audit-events")):
+        answer = await client.request(method, of_acme, headers=acme.headers())
+        assert assert_problem(answer, 403, "tenant_suspended")["meta"] == {"reason": "unpaid"}
+    for _ in range(2):
+        resumed = (await operator.post_json(f"{path}/resume", None)).json()
+        assert (resumed["state"], resumed["suspended_at"], resumed["version"]) == ("active", None, 3)
+    await eventually(acme, 200)
+    actions = [event["action"] for event in await acme.items("/v1/audit-events")]
+    assert actions == ["tenant.resumed", "tenant.suspended", "api_key.created", "tenant.created"]
+    own = (await operator.items("/v1/admin/tenants?name=operator"))[0]
+    refused = await operator.post_json(f"/v1/admin/tenants/{own['id']}/suspend", {"reason": "x"})
+    assert_problem(refused, 409, "operator_tenant")
+
+
+async def test_keys_of_any_tenant_are_made_listed_and_revoked(
+    operator: Operator, client: httpx2.AsyncClient
+) -> None:
+    tenant, rival = await operator.made("acme"), await operator.made("rival")
+    key = await operator.new_key(tenant, name="ci", scopes=["jobs:read", "keys:write", "audit:read"])
+    await operator.new_key(rival)
+    acme = Caller(client, key["secret"])
+    own = (await acme.post_json("/v1/keys", {"name": "own", "scopes": ["jobs:read"]})).json()
+    rotated = (await acme.post_json(f"/v1/keys/{own['id']}/rotate", {"overlap_seconds": 0})).json()
+    path = f"/v1/admin/tenants/{tenant['id']}/keys"
+    pages = [page async for page in operator.pages(f"{path}?page_size=2")]
+    assert [[one["name"] for one in page] for page in pages] == [["own", "own"], ["ci"]]
+    assert "secret" not in pages[0][0]
+    for _ in range(2):
+        assert (await operator.call("DELETE", f"/v1/admin/keys/{rotated['id']}")).status_code == 204
+
+    for unknown in (f"key_{new_id()}", "key_x", tenant["id"]):
+        assert_problem(await operator.call("DELETE", f"/v1/admin/keys/{unknown}"), 404, "key_not_found")
+    nobody = f"/v1/admin/tenants/tnt_{new_id()}/keys"
+    assert_problem(await operator.get(nobody), 404, "tenant_not_found")
+    wanted = {"name": "ci", "scopes": ["jobs:read"]}
+    assert_problem(await operator.post_json(nobody, wanted), 404, "tenant_not_found")
+    body = assert_problem(
+        await operator.post_json(path, {"name": "root", "scopes": ["admin:read"]}), 422, "invalid_body"
+    )
+    assert [fault["pointer"] for fault in body["errors"]] == ["/scopes"]
+
+    events = await operator.items(f"/v1/admin/audit-events?tenant={tenant['id']}")
+    assert [(event["action"], event["actor"]["type"]) for event in events] == [
+        ("api_key.revoked", "operator"),
+        ("api_key.rotated", "api_key"),
+        ("api_key.created", "api_key"),
+        ("api_key.created", "operator"),
+        ("tenant.created", "operator"),
+    ]
+    assert (events[1]["actor"]["id"], events[1]["actor"]["name"]) == (key["id"], "ci")
+    assert [target["id"] for target in events[1]["targets"]] == [rotated["id"], own["id"]]
+    assert events[2]["metadata"]["scopes"] == ["jobs:read"]
+    assert rotated["secret"] not in json.dumps(events)
+    assert rotated["secret"][-30:-4] not in json.dumps(events)
+    # What its own keys did the tenant sees whole; what the platform did, without who.
+    shown = await acme.items("/v1/audit-events")
+    assert [event["redacted"] for event in shown] == [True, False, False, True, True]
+    assert shown[1] == events[1]
+
+
+async def eventually(caller: Caller, status: int) -> None:
+    """Ask until the news of a change has come, which it does by itself."""
+    for _ in range(500):
+        if (await caller.get("/v1/jobs")).status_code == status:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"no {status} within 5 s")
+
+
 async def test_a_tenant_reads_its_own_log_and_can_check_it(
-    operator: Operator, client: httpx2.AsyncClient, admin_db: Database
+    operator: Operator, client: httpx2.AsyncClient
 ) -> None:
     tenant = await operator.made("acme")
     await operator.made("rival")
     await operator.patch(tenant, {"weight": 3})
-    acme = await tenant_of(client, admin_db, "acme")
+    acme = Caller(client, (await operator.new_key(tenant))["secret"])
     events = await acme.items("/v1/audit-events?page_size=1")
-    assert [event["action"] for event in events] == ["tenant.changed", "tenant.created"]
+    assert [event["action"] for event in events] == ["api_key.created", "tenant.changed", "tenant.created"]
     assert {event["tenant_id"] for event in events} == {tenant["id"]}
     # Who of the platform acted, and from where, is not the tenant's concern.
     for event in events:
         assert event["redacted"]
         assert event["actor"] == {"type": "operator", "id": None, "name": None}
         assert event["context"] == {"address": None, "user_agent": None, "request_id": None}
-    assert await acme.items("/v1/audit-events?action=tenant.created") == events[1:]
-    assert await acme.items(f"/v1/audit-events?target={tenant['id']}") == events
+    assert await acme.items("/v1/audit-events?action=tenant.created") == events[2:]
+    assert await acme.items(f"/v1/audit-events?target={tenant['id']}") == events[1:]
     assert await acme.items("/v1/audit-events?occurred_to=2020-01-01T00:00:00Z") == []
     assert_problem(await acme.get(f"/v1/audit-events?tenant={tenant['id']}"), 400, "invalid_parameter")
 
@@ -281,6 +376,9 @@ async def test_only_the_scopes_of_administration_get_in(
         ("GET", "/v1/admin/audit-events", Scope.ADMIN_READ),
         ("POST", "/v1/admin/tenants", Scope.ADMIN_WRITE),
         ("PATCH", one, Scope.ADMIN_WRITE),
+        ("GET", f"{one}/keys", Scope.ADMIN_READ),
+        ("POST", f"{one}/keys", Scope.ADMIN_WRITE),
+        ("DELETE", "/v1/admin/keys/key_x", Scope.ADMIN_WRITE),
         ("POST", f"{one}/suspend", Scope.ADMIN_WRITE),
         ("POST", f"{one}/resume", Scope.ADMIN_WRITE),
         ("PUT", "/v1/admin/kind-caps/digest", Scope.ADMIN_WRITE),
@@ -302,11 +400,6 @@ async def test_a_process_without_the_role_has_no_such_paths(operator: Operator, 
             for method, path in (("GET", "/v1/admin/tenants"), ("PUT", "/v1/admin/kind-caps/digest")):
                 body = assert_problem(await caller.call(method, path, {}), 404, "not_found")
                 assert body["detail"] == nowhere["detail"]
-
-
-async def tenant_of(client: httpx2.AsyncClient, admin_db: Database, name: str) -> Caller:
-    service = TenantService(admin_db, KEYS)
-    return Caller(client, (await service.create_key(await find(service, name), "test")).secret)
 
 
 async def find(service: TenantService, name: str) -> Any:

@@ -10,6 +10,23 @@ ALTER TABLE tenants
     ADD CHECK ((suspended_at IS NULL) = (suspension_reason IS NULL)),
     ADD CHECK (suspended_at IS NULL OR NOT is_operator);
 
+-- The one read that happens before the tenant is known also says why its tenant is suspended.
+DROP FUNCTION authenticate_api_key;
+CREATE FUNCTION authenticate_api_key(digests bytea[], key uuid, at timestamptz)
+RETURNS TABLE (key_id uuid, tenant_id uuid, scopes text[], key_name text, mode text, allowed_addresses cidr[],
+               expires_at timestamptz, is_operator boolean, suspension_reason text, submissions_per_minute integer,
+               submissions_burst integer, reads_per_minute integer, reads_burst integer, jobs_per_day integer,
+               compute_per_month interval, storage_bytes bigint, running_jobs integer, waiting_jobs integer)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+    SELECT k.id, k.tenant_id, k.scopes, k.name, k.mode, k.allowed_addresses, k.expires_at, t.is_operator,
+           t.suspension_reason, t.submissions_per_minute, t.submissions_burst, t.reads_per_minute, t.reads_burst,
+           t.jobs_per_day, t.compute_per_month, t.storage_cap, t.running_cap, t.waiting_cap
+    FROM public.api_keys k JOIN public.tenants t ON t.id = k.tenant_id
+    WHERE (k.digest = ANY($1) OR k.id = $2) AND k.revoked_at IS NULL AND k.expires_at > $3
+$$;
+REVOKE ALL ON FUNCTION authenticate_api_key FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION authenticate_api_key TO jobseal_api;
+
 ALTER TABLE active_queues DROP CONSTRAINT active_queues_held_by_check;
 ALTER TABLE active_queues ADD CONSTRAINT active_queues_held_by_check
     CHECK (held_by IN ('tenant_cap', 'kind_cap', 'no_worker', 'unknown_kind', 'tenant_suspended'));
@@ -101,7 +118,13 @@ GRANT USAGE ON SCHEMA public TO jobseal_admin;
 GRANT SELECT, INSERT (tenant_id, event) ON audit_events TO jobseal_api, jobseal_admin;
 GRANT INSERT (tenant_id, event) ON audit_events TO jobseal_relayer;
 GRANT SELECT ON audit_heads TO jobseal_api, jobseal_admin;
-GRANT SELECT, INSERT, UPDATE ON tenants, api_keys TO jobseal_admin;
+GRANT SELECT, INSERT, UPDATE ON tenants TO jobseal_admin;
+GRANT SELECT (id, tenant_id, name, mode, last4, scopes, allowed_addresses, created_at, expires_at, revoked_at,
+              last_used_at, rotated_from),
+      INSERT (id, tenant_id, name, mode, digest, pepper_version, last4, scopes, allowed_addresses, created_at,
+              expires_at, rotated_from),
+      UPDATE (expires_at, revoked_at)
+    ON api_keys TO jobseal_admin;
 GRANT SELECT, INSERT, UPDATE, DELETE ON kind_caps TO jobseal_admin;
 GRANT SELECT ON tenant_storage TO jobseal_admin;
 GRANT SELECT (tenant_id, state) ON jobs, attempts TO jobseal_admin;

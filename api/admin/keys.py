@@ -1,0 +1,79 @@
+"""The REST surface of any tenant's keys, for the platform's operator."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response
+
+from api.admin.access import AdminReader, AdminWriter
+from api.admin.tenants import parse_tenant
+from api.bodies import json_response, read_json, validate
+from api.keys.schemas import ID_PREFIX, CreateKeyBody, KeyPage, NewKeyBody, key_body, new_key_body
+from api.pagination import Listing, PageQuery, read_page
+from api.schemas import problems, request_body
+from api.services import ServicesDep
+from relayer.model.ids import from_public
+from relayer.tenants.errors import KeyNotFoundError
+from relayer.tenants.key_repository import ApiKey
+
+router = APIRouter(prefix="/v1/admin", tags=["administration"])
+
+
+@router.post(
+    "/tenants/{tenant_id}/keys",
+    status_code=201,
+    summary="Make a key of a tenant",
+    responses={201: {"model": NewKeyBody}, **problems(404, 409, 413, 415, 422)},
+    openapi_extra=request_body(CreateKeyBody),
+)
+async def create(request: Request, tenant_id: str, admin: AdminWriter, services: ServicesDep) -> Response:
+    """Make a key, for a tenant that has none yet; its secret is in this answer and nowhere else.
+
+    A request whose answer was lost is not repeatable: revoke the key whose secret nobody saw, and make another.
+    """
+    wanted = parse_tenant(tenant_id)
+    body = validate(CreateKeyBody, await read_json(request, services.max_body_bytes))
+    new = await admin.services.keys.create(wanted, body.request(), origin=admin.origin)
+    return json_response(new_key_body(new, services.clock()), 201, {"Cache-Control": "no-store"})
+
+
+@router.get(
+    "/tenants/{tenant_id}/keys",
+    summary="List the keys of a tenant, newest first",
+    responses={200: {"model": KeyPage}, **problems(400, 404)},
+)
+async def list_keys(
+    tenant_id: str, query: Annotated[PageQuery, Query()], admin: AdminReader, services: ServicesDep
+) -> Response:
+    """Give a page of a tenant's keys, those that have ended included."""
+    wanted, now = (await admin.services.tenants.get(parse_tenant(tenant_id))).id, services.clock()
+
+    async def fetch(after: bytes | None, limit: int) -> list[ApiKey]:
+        return await admin.services.keys.list(wanted, None if after is None else UUID(bytes=after), limit)
+
+    page = await read_page(
+        services.page_tokens,
+        Listing(admin.principal.tenant_id, "/v1/admin/tenants/keys", {"tenant": str(wanted)}),
+        query,
+        fetch=fetch,
+        position=lambda key: key.id.bytes,
+        body=lambda key: key_body(key, now),
+    )
+    return json_response(page)
+
+
+@router.delete(
+    "/keys/{key_id}",
+    status_code=204,
+    summary="Revoke a key of any tenant",
+    response_class=Response,
+    responses={204: {"description": "Revoked, now or before"}, **problems(404)},
+)
+async def revoke(key_id: str, admin: AdminWriter) -> Response:
+    """End a key and every access token that was issued through it, everywhere within a minute."""
+    wanted = from_public(ID_PREFIX, key_id)
+    if wanted is None:
+        raise KeyNotFoundError
+    keys = admin.services.keys
+    await keys.revoke(await keys.tenant_of(wanted), wanted, origin=admin.origin)
+    return Response(status_code=204)
