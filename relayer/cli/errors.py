@@ -1,7 +1,6 @@
 """How a command fails: one clear line on standard error, and a status that is not 0."""
 
 import functools
-import re
 import sys
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
@@ -25,10 +24,17 @@ def one_line_errors(command: Callable[P, T]) -> Callable[P, T]:
         except JobsealError as error:
             sys.stderr.write(f"jobseal: {error}\n")
         except ValidationError as error:
-            prefix = re.sub(r"(?<!^)(?=[A-Z])", "_", str(error.title).removesuffix("Settings")).upper()
             for fault in error.errors(include_input=False, include_url=False):
-                name = f"JOBSEAL_{prefix}_{str(fault['loc'][0]).upper()}"
+                name = _variable(error.title, fault["loc"])
                 sys.stderr.write(f"jobseal: {name}: {fault['msg']}; set this environment variable\n")
         raise typer.Exit(1)
 
     return run
+
+
+def _variable(model: str, location: tuple[int | str, ...]) -> str:
+    """Give the environment variable that a field of a settings model is read from."""
+    from relayer import settings  # noqa: PLC0415 - loaded already, wherever one of its models was refused
+
+    prefix = getattr(settings, model).model_config["env_prefix"]
+    return prefix + str(location[0]).upper() if location else f"{prefix}…"

@@ -2,14 +2,19 @@
 
 from pathlib import Path
 
+import psycopg
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import create_engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from relayer.model.errors import UnavailableError
+from relayer.model.errors import JobsealError, UnavailableError
 from relayer.store.database import server_address
+
+
+class MigrationError(JobsealError):
+    """A migration that the server refuses."""
 
 
 def migrate(owner_url: str) -> None:
@@ -17,6 +22,7 @@ def migrate(owner_url: str) -> None:
 
     Raises:
         UnavailableError: the server is away.
+        MigrationError: the server refuses; nothing of the migration that failed is left.
 
     """
     engine = create_engine(owner_url.replace("postgresql://", "postgresql+psycopg://", 1), poolclass=NullPool)
@@ -27,5 +33,12 @@ def migrate(owner_url: str) -> None:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
             connection.commit()
-    except OperationalError as error:
+    except DBAPIError as error:
+        if isinstance(error.orig, psycopg.Error) and error.orig.sqlstate is not None:
+            raise MigrationError(
+                f"PostgreSQL refused the migration ({error.orig.diag.message_primary}); "
+                "docs/operate.md says which roles must exist, and whose URL this must be"
+            ) from error
         raise UnavailableError(f"PostgreSQL at {server_address(owner_url)} does not answer") from error
+    finally:
+        engine.dispose()

@@ -2,7 +2,7 @@
 
 import typer
 
-from relayer.cli.admin import audit, database, kind_caps, tenants
+from relayer.cli.admin import audit, database, keys, kind_caps, tenants
 
 app = typer.Typer(
     name="admin",
@@ -12,7 +12,9 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(tenants.app, name="tenant")
+app.add_typer(keys.app, name="key")
 app.add_typer(kind_caps.app, name="kind-cap")
 app.add_typer(audit.app, name="audit")
+app.command()(keys.bootstrap)
 app.command()(database.migrate)
 app.command()(database.register)

@@ -14,12 +14,13 @@ import psycopg
 from relayer.model.clock import utc_now
 from relayer.model.errors import JobsealError
 from relayer.model.ids import from_public
-from relayer.settings import AdminDatabaseSettings, DatabaseSettings
+from relayer.settings import AdminDatabaseSettings, DatabaseSettings, KeySettings
 from relayer.store.database import Database
 from relayer.tenants.administration import Administration
 from relayer.tenants.audit import Actor, ActorType, Origin
 from relayer.tenants.audit_chain import TENANT_PREFIX
 from relayer.tenants.audit_log import AuditLog
+from relayer.tenants.key_service import KeyService
 from relayer.tenants.records import Tenant
 
 T = TypeVar("T")
@@ -37,6 +38,11 @@ class Session:
     administration: Administration
     audit: AuditLog
     origin: Origin
+
+    @property
+    def keys(self) -> KeyService:
+        """The service of keys, for which alone a command needs the pepper."""
+        return KeyService(self.db, KeySettings(), utc_now)
 
     async def tenant(self, named: str) -> Tenant:
         """Find a tenant by its id or its name.

@@ -28,7 +28,7 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None
         table.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(_text(value) for value in row))
-    _console().print(table)
+    _print(table)
 
 
 def show_fields(document: Mapping[str, Any]) -> None:
@@ -40,7 +40,7 @@ def show_fields(document: Mapping[str, Any]) -> None:
                 table.add_row(f"{name}.{inner}", _text(number))
         else:
             table.add_row(name, _text(value))
-    _console().print(table)
+    _print(table)
 
 
 def say(line: str) -> None:
@@ -48,9 +48,12 @@ def say(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
 
-def _console() -> Console:
+def _print(table: Table) -> None:
     width = None if sys.stdout.isatty() else _PIPE_COLUMNS
-    return Console(file=sys.stdout, width=width, highlight=False, markup=False)
+    console = Console(file=sys.stdout, width=width, highlight=False, markup=False)
+    with console.capture() as captured:
+        console.print(table)
+    sys.stdout.writelines(f"{line.rstrip()}\n" for line in captured.get().splitlines())
 
 
 def _text(value: object) -> str:
