@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import httpx2
@@ -22,13 +22,14 @@ from relayer.local.deploy import Deployment, deploy_registry
 from relayer.local.postgres import EmbeddedPostgres
 from relayer.local.process import LOCALHOST, ServerError, ServerProcess, free_port, secret_file, write_private
 from relayer.local.server import EmbeddedServer
+from relayer.local.tenants import prepare_tenants
 from relayer.local.valkey import EmbeddedValkey
 from relayer.settings import DatabaseSettings, KeySettings
-from relayer.store import registries, roles
+from relayer.store import roles
 from relayer.store.database import Database
 from relayer.store.migrate import migrate
-from relayer.tenants.scopes import EVERY_SCOPE
-from relayer.tenants.service import TenantService
+from relayer.tenants.audit import PLATFORM
+from relayer.tenants.registration import register_registry
 
 DATABASE = "jobseal"
 TENANTS = ("acme", "globex")
@@ -37,13 +38,11 @@ _ONE_ETHER = 10**18
 _CONFIRMER_BALANCE = 1_000 * _ONE_ETHER
 _READY_SECONDS = 60.0
 _WATCH_SECONDS = 0.5
-# A key is renewed this long before its end, so that a running platform never outlives the keys it printed.
-_RENEW_KEYS = timedelta(days=7)
 
 
 @dataclass(frozen=True)
 class Addresses:
-    """What `up.json` tells: where everything is, and a key for each tenant."""
+    """What `up.json` tells: where everything is, a key for each tenant, and what the operator needs to administer."""
 
     api_url: str
     rpc_url: str
@@ -52,6 +51,8 @@ class Addresses:
     database_url: str
     redis_url: str
     api_keys: dict[str, str]
+    admin_database_url: str
+    admin_key: str
 
     def to_json(self) -> str:
         """Write the document."""
@@ -139,7 +140,14 @@ class Platform:
         owner_url = self._database_url(roles.OWNER, passwords.owner)
         migrate(owner_url)
         deployment = self._deploy()
-        keys = asyncio.run(self._prepare_tenants(owner_url, deployment))
+        asyncio.run(self._register(DatabaseSettings(url=SecretStr(owner_url)), deployment))
+        admin_url = self._database_url(roles.ADMIN, passwords.admin)
+        keys = prepare_tenants(
+            DatabaseSettings(url=SecretStr(admin_url)),
+            KeySettings(pepper=SecretBytes(self._secret("pepper").encode())),
+            self._home / "keys" / "api-keys.json",
+            TENANTS,
+        )
         addresses = Addresses(
             api_url=f"http://{LOCALHOST}:{free_port()}",
             rpc_url=self._anvil.rpc_url,
@@ -147,7 +155,9 @@ class Platform:
             registry=f"0x{deployment.address.hex()}",
             database_url=owner_url,
             redis_url=self._valkey.url,
-            api_keys=keys,
+            api_keys=keys.tenants,
+            admin_database_url=admin_url,
+            admin_key=keys.operator,
         )
         self._start_services(addresses, passwords)
         return addresses
@@ -177,30 +187,11 @@ class Platform:
             write_private(keystore, json.dumps(document))
         return f"0x{json.loads(keystore.read_text())['address']}"
 
-    async def _prepare_tenants(self, owner_url: str, deployment: Deployment) -> dict[str, str]:
-        """Register the registry, and give a living key for each tenant."""
-        kept = self._home / "keys" / "api-keys.json"
-        known: dict[str, dict[str, str]] = json.loads(kept.read_text()) if kept.exists() else {}
-        async with Database(DatabaseSettings(url=SecretStr(owner_url))) as db:
-            async with db.transaction() as conn:
-                await registries.register(
-                    conn, self._anvil.chain_id, deployment.address, deployment.first_block
-                )
-            tenants = TenantService(db, KeySettings(pepper=SecretBytes(self._secret("pepper").encode())))
-            scopes = " ".join(sorted(EVERY_SCOPE))
-            for name in TENANTS:
-                tenant = await tenants.find_tenant(name) or await tenants.create_tenant(name)
-                kept_key = known.get(name, {})
-                # A key of an earlier version may lack a scope.
-                if kept_key.get("scopes") == scopes and datetime.fromisoformat(
-                    kept_key["until"]
-                ) > datetime.now(UTC):
-                    continue
-                key = await tenants.create_key(tenant, "local platform", EVERY_SCOPE)
-                until = (key.expires_at - _RENEW_KEYS).isoformat()
-                known[name] = {"secret": key.secret, "until": until, "scopes": scopes}
-                write_private(kept, json.dumps(known))
-        return {name: known[name]["secret"] for name in TENANTS}
+    async def _register(self, owner: DatabaseSettings, deployment: Deployment) -> None:
+        async with Database(owner) as db:
+            await register_registry(
+                db, self._anvil.chain_id, deployment.address, deployment.first_block, origin=PLATFORM
+            )
 
     def _start_services(self, addresses: Addresses, passwords: roles.Passwords) -> None:
         common = {
@@ -212,6 +203,7 @@ class Platform:
         redis = {"JOBSEAL_REDIS_URL": addresses.redis_url}
         api = {
             "JOBSEAL_DATABASE_URL": self._database_url(roles.API, passwords.api),
+            "JOBSEAL_ADMIN_DATABASE_URL": addresses.admin_database_url,
             "JOBSEAL_KEYS_PEPPER": self._secret("pepper"),
             "JOBSEAL_API_HOST": LOCALHOST,
             "JOBSEAL_API_PORT": addresses.api_url.rpartition(":")[2],
