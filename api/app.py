@@ -46,6 +46,7 @@ from relayer.settings import (
 )
 from relayer.store.blobs import LocalBlobStore
 from relayer.store.database import Database
+from relayer.store.guard import Patience
 from relayer.tenants.access import Access
 from relayer.tenants.administration import Administration
 from relayer.tenants.audit_log import AuditLog
@@ -137,7 +138,7 @@ def create_app(
 
 
 def _wire(settings: Settings, job_handlers: Handlers, clock: Clock) -> Services:
-    db = Database(settings.database)
+    db = Database(settings.database, Patience())
     registry = RegistrySource(db, settings.registry)
     blob_store = LocalBlobStore(settings.blobs.folder)
     shared = SharedStore(settings.redis)

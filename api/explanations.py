@@ -147,7 +147,8 @@ EXPLANATIONS: dict[Code, Explanation] = {
         "Run the job again if the bytes are needed; its hash and its receipt stay.",
     ),
     Code.PRECONDITION_FAILED: Explanation(
-        "`If-Match` names another version than `meta.version`", "Read it again, then decide whether to change it."
+        "`If-Match` names another version than `meta.version`",
+        "Read it again, then decide whether to change it.",
     ),
     Code.BODY_TOO_LARGE: Explanation(
         "the body, or one item of a batch, has more than `meta.max_bytes`",

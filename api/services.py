@@ -14,6 +14,7 @@ from relayer.jobs.blob_service import BlobService
 from relayer.jobs.dead_letters import DeadLetterService
 from relayer.jobs.service import JobService
 from relayer.limits.store import SharedStore
+from relayer.model.breaker import Breaker
 from relayer.model.clock import Clock
 from relayer.store.database import Database
 from relayer.tenants.access import Access
@@ -54,6 +55,12 @@ class Services:
     max_batch_bytes: int
     max_blob_bytes: int
     admin: AdminServices | None = None
+
+    @property
+    def breakers(self) -> list[Breaker]:
+        """Of what this process asks."""
+        guard = self.db.guard
+        return [self.shared.breaker, *([] if guard is None else [guard.breaker])]
 
 
 async def _services(request: Request) -> Services:

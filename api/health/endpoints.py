@@ -64,10 +64,17 @@ async def live() -> Response:
     responses={200: {"model": ReadyBody}, 503: {"model": ReadyBody, "description": "It cannot"}},
 )
 async def ready(services: ServicesDep) -> Response:
-    """Say of each part whether it answers, and if not, why and at which address."""
+    """Say of each part whether it answers, and if not, why and at which address; and of each breaker where it stands.
+
+    Without Redis the process serves all the same, so that no load balancer takes it out.
+    """
     parts = {"database": await _part(services.db.ping), "registry": await _part(services.registry)}
     is_ready = all(part["status"] == "ready" for part in parts.values())
-    body = {"status": "ready" if is_ready else "not_ready", "parts": parts}
+    body = {
+        "status": "ready" if is_ready else "not_ready",
+        "parts": parts,
+        "breakers": {breaker.name: breaker.state.slug for breaker in services.breakers},
+    }
     return json_response(body, 200 if is_ready else 503)
 
 

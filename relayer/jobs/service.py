@@ -5,6 +5,9 @@ import hashlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from uuid import UUID
 
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
 from relayer.jobs import repository, submission_repository
 from relayer.jobs.blob_reader import BlobReader
 from relayer.jobs.errors import JobEndedError, JobNotEndedError, OutputDeletedError
@@ -131,29 +134,36 @@ class JobService:
 
     async def get(self, tenant: UUID, job_id: UUID) -> Job | None:
         """Give a job of this tenant, or None."""
-        async with self._db.transaction(tenant) as conn:
-            return await repository.job(conn, job_id)
+        return await self._db.read(tenant, lambda conn: repository.job(conn, job_id))
 
     async def list(
         self, tenant: UUID, state: JobState | None, kind: str | None, before: UUID | None, limit: int
     ) -> list[Job]:
         """Give a page of a tenant's jobs, newest first, from below the id `before`."""
-        async with self._db.transaction(tenant) as conn:
-            return await repository.jobs(conn, tenant, state=state, kind=kind, before=before, limit=limit)
+        return await self._db.read(
+            tenant,
+            lambda conn: repository.jobs(conn, tenant, state=state, kind=kind, before=before, limit=limit),
+        )
 
     async def history(self, tenant: UUID, job_id: UUID, after: int, limit: int) -> Sequence[JobEvent] | None:
         """Give a job's steps in order, from above the sequence number `after`; None where there is no such job."""
-        async with self._db.transaction(tenant) as conn:
+
+        async def steps(conn: AsyncConnection[TupleRow]) -> Sequence[JobEvent] | None:
             if await repository.job(conn, job_id) is None:
                 return None
             return await repository.events(conn, job_id, after, limit)
 
+        return await self._db.read(tenant, steps)
+
     async def attempts(self, tenant: UUID, job_id: UUID, after: int, limit: int) -> Sequence[Attempt] | None:
         """Give a job's attempts in order, from above the number `after`; None where there is no such job."""
-        async with self._db.transaction(tenant) as conn:
+
+        async def tries(conn: AsyncConnection[TupleRow]) -> Sequence[Attempt] | None:
             if await repository.job(conn, job_id) is None:
                 return None
             return await repository.attempts(conn, job_id, after, limit)
+
+        return await self._db.read(tenant, tries)
 
     async def output(self, tenant: UUID, job_id: UUID) -> tuple[str, int, AsyncGenerator[bytes, None]] | None:
         """Give media type, size and bytes of a job's output; None while there is none.

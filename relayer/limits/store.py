@@ -11,7 +11,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError
 
-from relayer.model.breaker import Breaker, BreakerState
+from relayer.model.breaker import Breaker
 from relayer.settings import RedisSettings
 from relayer.store.database import server_address
 
@@ -85,9 +85,8 @@ class SharedStore:
             else:
                 self.breaker.succeeded()
 
-    def _tell(self, state: BreakerState) -> None:
-        if state is not BreakerState.HALF_OPEN:
-            _log.warning("breaker", part="redis", state=state.slug, address=self.address)
+    def _tell(self, closed: bool) -> None:
+        _log.warning("breaker", part="redis", closed=closed, address=self.address)
 
 
 class Script:

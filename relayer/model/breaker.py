@@ -37,7 +37,8 @@ class Breaker:
         self._state = BreakerState.CLOSED
         self._failures = 0
         self._since = clock()
-        self._listeners: list[Callable[[BreakerState], None]] = []
+        self._listeners: list[Callable[[bool], None]] = []
+        self._was_closed = True
 
     @property
     def state(self) -> BreakerState:
@@ -75,14 +76,14 @@ class Breaker:
         if self._state is BreakerState.HALF_OPEN or (self.is_closed and self._failures >= self._threshold):
             self._move(BreakerState.OPEN)
 
-    def listen(self, listener: Callable[[BreakerState], None]) -> None:
-        """Call `listener` after each change of the state."""
+    def listen(self, listener: Callable[[bool], None]) -> None:
+        """Call `listener` with False when it opens, and with True when it closes again."""
         self._listeners.append(listener)
 
     def _move(self, state: BreakerState) -> None:
-        changed = state is not self._state
         self._state = state
         self._since = self._clock()
-        if changed:
+        if self.is_closed is not self._was_closed:
+            self._was_closed = self.is_closed
             for listener in self._listeners:
-                listener(state)
+                listener(self.is_closed)

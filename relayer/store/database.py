@@ -4,9 +4,10 @@ Source: psycopg 3 (https://www.psycopg.org/psycopg3/docs/). Every statement is p
 """
 
 import select
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Self
+from functools import partial
+from typing import Self, TypeVar
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -17,11 +18,18 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from relayer.model.errors import UnavailableError
 from relayer.settings import DatabaseSettings
+from relayer.store.guard import Guard, Patience
+
+T = TypeVar("T")
 
 # How long a piece of work may wait for a connection before the database counts as away.
 _POOL_WAIT_S = 2.0
 # How long a transaction may wait for its process: a third of a worker's lease.
 _LONGEST_PAUSE = "10s"
+
+
+class ConnectionLostError(UnavailableError):
+    """A connection broke while it was used: what was asked last may have happened or not."""
 
 
 def server_address(url: str, default_port: int = 5432) -> str:
@@ -38,23 +46,33 @@ class Database:
     """A pool of connections in one role.
 
     Opening never fails because the server is away: a service starts, says that it is not ready, and goes
-    on when the server returns. `kept` connections stay open while nobody needs them.
+    on when the server returns.
+
+    Args:
+        settings: where it is.
+        patience: of a process that serves requests, which are refused soon when the server does not answer; without
+            it whoever asks waits for as long as it takes.
+        kept: how many connections stay open while nobody needs them.
+
     """
 
-    def __init__(self, settings: DatabaseSettings, *, kept: int = 1) -> None:
+    def __init__(
+        self, settings: DatabaseSettings, patience: Patience | None = None, *, kept: int = 1
+    ) -> None:
         url = settings.url.get_secret_value()
         self.address = server_address(url)
+        self.guard = None if patience is None else Guard(url, self.address, settings.pool_size, patience)
         self._pool: AsyncConnectionPool[AsyncConnection[TupleRow]] = AsyncConnectionPool(
             url,
             min_size=min(kept, settings.pool_size),
             max_size=settings.pool_size,
-            timeout=_POOL_WAIT_S,
+            timeout=_POOL_WAIT_S if patience is None else patience.silence,
             reconnect_timeout=1.0,
             kwargs={
                 "autocommit": True,
                 "connect_timeout": max(1, round(settings.connect_timeout.total_seconds())),
             },
-            configure=_configure,
+            configure=partial(_configure, statement_s=None if patience is None else patience.statement),
             check=_check,
             open=False,
         )
@@ -62,9 +80,13 @@ class Database:
     async def open(self) -> None:
         """Start the pool, without waiting for a connection."""
         await self._pool.open(wait=False)
+        if self.guard is not None:
+            self.guard.start()
 
     async def close(self) -> None:
         """Close every connection."""
+        if self.guard is not None:
+            await self.guard.stop()
         await self._pool.close()
 
     async def __aenter__(self) -> Self:
@@ -109,17 +131,47 @@ class Database:
         async with self._connection() as connection:
             yield connection
 
+    async def read(
+        self, tenant: UUID | None, question: Callable[[AsyncConnection[TupleRow]], Awaitable[T]]
+    ) -> T:
+        """Ask a question that changes nothing, in a transaction; once more where the connection broke.
+
+        What changes something is never repeated here: whether it was kept is unknown. Its caller repeats it, under
+        the same idempotency key.
+
+        Raises:
+            UnavailableError: as with `transaction`.
+
+        """
+        try:
+            async with self.transaction(tenant, pipelined=True) as connection:
+                return await question(connection)
+        except ConnectionLostError:
+            async with self.transaction(tenant, pipelined=True) as connection:
+                return await question(connection)
+
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection[TupleRow]]:
         try:
-            async with self._pool.connection() as connection:
+            async with self._pooled() as connection:
                 yield connection
         except PoolTimeout as error:
             raise UnavailableError(f"PostgreSQL at {self.address} does not answer") from error
+        except psycopg.errors.QueryCanceled as error:
+            raise UnavailableError(f"PostgreSQL at {self.address} took too long") from error
         except psycopg.OperationalError as error:
             if error.sqlstate is not None and not error.sqlstate.startswith(("08", "57P")):
                 raise
-            raise UnavailableError(f"PostgreSQL at {self.address} went away") from error
+            raise ConnectionLostError(f"PostgreSQL at {self.address} went away") from error
+
+    @asynccontextmanager
+    async def _pooled(self) -> AsyncIterator[AsyncConnection[TupleRow]]:
+        if self.guard is None:
+            async with self._pool.connection() as connection:
+                yield connection
+            return
+        async with self.guard.turn(), self._pool.connection() as connection, self.guard.use(connection):
+            yield connection
 
     async def ping(self) -> None:
         """Raise `UnavailableError` unless the server answers."""
@@ -132,9 +184,11 @@ async def become(connection: AsyncConnection[TupleRow], tenant: UUID) -> None:
     await connection.execute("SELECT set_config('app.tenant', %s, true)", [str(tenant)])
 
 
-async def _configure(connection: AsyncConnection[TupleRow]) -> None:
+async def _configure(connection: AsyncConnection[TupleRow], statement_s: float | None) -> None:
     """Let the server end a transaction whose process stands still, with the locks that it holds."""
     await connection.execute(f"SET idle_in_transaction_session_timeout = '{_LONGEST_PAUSE}'".encode())
+    if statement_s is not None:
+        await connection.execute(f"SET statement_timeout = {round(statement_s * 1000)}".encode())
 
 
 async def _check(connection: AsyncConnection[TupleRow]) -> None:

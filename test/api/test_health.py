@@ -27,6 +27,7 @@ async def test_a_whole_platform_is_ready(client: httpx2.AsyncClient) -> None:
     assert answer.json() == {
         "status": "ready",
         "parts": {"database": {"status": "ready"}, "registry": {"status": "ready"}},
+        "breakers": {"redis": "closed", "postgresql": "closed"},
     }
 
 
