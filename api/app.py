@@ -13,6 +13,7 @@ from api.admin import tenants as admin_tenants
 from api.audit import endpoints as audit
 from api.blobs import endpoints as blobs
 from api.dead_letters import endpoints as dead_letters
+from api.deadline import Bounds, DeadlineMiddleware
 from api.health import endpoints as health
 from api.jobs import batch, commands, trace
 from api.jobs import endpoints as jobs
@@ -26,6 +27,7 @@ from api.reference import endpoints as reference
 from api.registry import RegistrySource
 from api.requests import RequestMiddleware
 from api.services import AdminServices, Services
+from api.streams import OpenStreams
 from relayer.batches.receipts import ReceiptService
 from relayer.jobs.blob_service import BlobService
 from relayer.jobs.dead_letters import DeadLetterService
@@ -115,6 +117,7 @@ def create_app(
     )
     app.state.services = services
     app.add_middleware(ShortWay, answers=services.finished)
+    app.add_middleware(DeadlineMiddleware, bounds=Bounds.of(settings.api))
     app.add_middleware(RequestMiddleware)
     handlers.install(app)
     document.install(app)
@@ -158,6 +161,7 @@ def _wire(settings: Settings, job_handlers: Handlers, clock: Clock) -> Services:
         blobs=BlobService(db, blob_store, clock),
         receipts=ReceiptService(db),
         audit=AuditLog(db),
+        streams=OpenStreams(settings.api.streams_per_tenant),
         page_tokens=PageTokens(settings.keys.pepper.get_secret_value()),
         max_body_bytes=settings.api.max_body_bytes,
         max_batch_bytes=settings.api.max_batch_bytes,

@@ -9,6 +9,7 @@ from api.jobs.finished import FinishedAnswers
 from api.limits import Admission
 from api.pagination import PageTokens
 from api.registry import RegistrySource
+from api.streams import OpenStreams
 from relayer.batches.receipts import ReceiptService
 from relayer.jobs.blob_service import BlobService
 from relayer.jobs.dead_letters import DeadLetterService
@@ -50,6 +51,7 @@ class Services:
     blobs: BlobService
     receipts: ReceiptService
     audit: AuditLog
+    streams: OpenStreams
     page_tokens: PageTokens
     max_body_bytes: int
     max_batch_bytes: int

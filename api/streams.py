@@ -1,9 +1,54 @@
 """Content as tenants stored it: streamed, and never shown by a browser as part of this site."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager
+from uuid import UUID
 
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
+
+from api.errors import Code, ProblemError
+
+_RETRY_AFTER_S = 1
+
+
+class OpenStreams:
+    """The streams that this process has open: each tenant may have so many."""
+
+    def __init__(self, cap: int) -> None:
+        self._cap = cap
+        self._open: Counter[UUID] = Counter()
+
+    @contextmanager
+    def hold(self, tenant: UUID) -> Iterator[None]:
+        """Count a stream while it is open.
+
+        Raises:
+            ProblemError: the tenant has as many as it may.
+
+        """
+        if self._open[tenant] >= self._cap:
+            raise ProblemError(
+                Code.TOO_MANY_STREAMS,
+                f"{self._cap} streams of this tenant are open, as many as may be; close one",
+                meta={"cap": self._cap},
+                headers={"Retry-After": str(_RETRY_AFTER_S)},
+            )
+        self._open[tenant] += 1
+        try:
+            yield
+        finally:
+            self._open[tenant] -= 1
+            if not self._open[tenant]:
+                del self._open[tenant]
+
+    async def counted(self, tenant: UUID, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        """Give the chunks, and count them as a stream until the last is taken; raises as `hold` does, at the first."""
+        with self.hold(tenant):
+            async with aclosing(chunks):
+                async for chunk in chunks:
+                    yield chunk
 
 
 class _Attachment(StreamingResponse):

@@ -99,13 +99,14 @@ async def read(blob: str, principal: BlobReader, services: ServicesDep) -> Respo
     response_class=Response,
     responses={
         200: {"description": "The bytes of the blob", "content": {"*/*": {}}},
-        **problems(Code.BLOB_NOT_FOUND),
+        **problems(Code.BLOB_NOT_FOUND, Code.TOO_MANY_STREAMS),
     },
 )
 async def content(blob: str, principal: BlobReader, services: ServicesDep) -> Response:
     """Stream exactly the bytes that the reference is the hash of."""
     found = await _blob(services, principal.tenant_id, blob)
-    return await attachment(found.media_type, found.size, services.blobs.chunks(found))
+    chunks = services.streams.counted(principal.tenant_id, services.blobs.chunks(found))
+    return await attachment(found.media_type, found.size, chunks)
 
 
 @router.delete(

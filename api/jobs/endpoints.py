@@ -123,7 +123,7 @@ async def output(job_id: str, principal: JobReader, services: ServicesDep) -> Re
     if found is None:
         raise _not_ready(job, Code.OUTPUT_NOT_READY, Code.OUTPUT_ABSENT)
     media_type, size, chunks = found
-    return await attachment(media_type, size, chunks)
+    return await attachment(media_type, size, services.streams.counted(principal.tenant_id, chunks))
 
 
 @router.get(

@@ -47,6 +47,8 @@ def api() -> None:
         server_header=False,
         proxy_headers=False,  # JOBSEAL_API_TRUSTED_PROXIES says whom to believe
         timeout_graceful_shutdown=10,
+        h11_max_incomplete_event_size=4
+        * settings.max_header_bytes,  # the API refuses what is too large by itself
     )
 
 
