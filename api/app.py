@@ -15,7 +15,7 @@ from api.blobs import endpoints as blobs
 from api.dead_letters import endpoints as dead_letters
 from api.deadline import Bounds, DeadlineMiddleware
 from api.health import endpoints as health
-from api.jobs import batch, commands, trace
+from api.jobs import batch, commands, events, trace
 from api.jobs import endpoints as jobs
 from api.jobs.finished import FinishedAnswers
 from api.jobs.short_way import ShortWay
@@ -33,6 +33,7 @@ from relayer.jobs.blob_service import BlobService
 from relayer.jobs.dead_letters import DeadLetterService
 from relayer.jobs.handlers.registry import Handlers, load_handlers
 from relayer.jobs.service import JobService
+from relayer.jobs.watcher import Watcher
 from relayer.limits.limiter import Limiter
 from relayer.limits.lockout import LockoutRule, Lockouts
 from relayer.limits.store import SharedStore
@@ -103,6 +104,7 @@ def create_app(
             if services.admin is not None:
                 await more.enter_async_context(services.admin.db)
             yield
+            await services.watcher.close()
 
     app = FastAPI(
         title="Jobseal",
@@ -126,6 +128,7 @@ def create_app(
         batch,
         commands,
         trace,
+        events,
         dead_letters,
         blobs,
         keys,
@@ -163,9 +166,12 @@ def _wire(settings: Settings, job_handlers: Handlers, clock: Clock) -> Services:
         audit=AuditLog(db),
         streams=OpenStreams(settings.api.streams_per_tenant),
         page_tokens=PageTokens(settings.keys.pepper.get_secret_value()),
+        watcher=Watcher(db, settings.api.watch_every),
         max_body_bytes=settings.api.max_body_bytes,
         max_batch_bytes=settings.api.max_batch_bytes,
         max_blob_bytes=settings.blobs.max_bytes,
+        stream_ping=settings.api.stream_ping,
+        stream_age=settings.api.stream_age,
         admin=None
         if settings.admin_database is None
         else _wire_admin(settings, settings.admin_database, clock),

@@ -78,9 +78,14 @@ def validate(model: type[Model], value: Any) -> Model:
         ) from None
 
 
+def to_json(value: Any) -> bytes:
+    """Write JSON; times in UTC are written with Z."""
+    return orjson.dumps(value, option=orjson.OPT_UTC_Z)
+
+
 def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """Answer with JSON; times in UTC are written with Z."""
-    return Response(orjson.dumps(value, option=orjson.OPT_UTC_Z), status, headers, "application/json")
+    """Answer with JSON, as `to_json` writes it."""
+    return Response(to_json(value), status, headers, "application/json")
 
 
 async def _content(request: Request, max_bytes: int, media_types: Sequence[str]) -> bytes:

@@ -45,3 +45,5 @@ Instant = Annotated[
 
 Kind = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(no_nul)]
 ErrorCode = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(no_nul)]
+MetadataName = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(no_nul)]
+MetadataValue = Annotated[str, StringConstraints(max_length=512), AfterValidator(no_nul)]

@@ -14,8 +14,8 @@ from relayer.batches.receipts import ReceiptService
 from relayer.jobs.blob_service import BlobService
 from relayer.jobs.dead_letters import DeadLetterService
 from relayer.jobs.service import JobService
+from relayer.jobs.watcher import Watcher
 from relayer.limits.store import SharedStore
-from relayer.model.breaker import Breaker
 from relayer.model.clock import Clock
 from relayer.store.database import Database
 from relayer.tenants.access import Access
@@ -36,7 +36,7 @@ class AdminServices:
 
 @dataclass(frozen=True)
 class Services:
-    """The services of one API process, and its limits in bytes; `admin` is None where it does not administer."""
+    """The services of one API process, and its limits in bytes and time; `admin` is None where it does not administer."""
 
     db: Database
     registry: RegistrySource
@@ -53,9 +53,12 @@ class Services:
     audit: AuditLog
     streams: OpenStreams
     page_tokens: PageTokens
+    watcher: Watcher
     max_body_bytes: int
     max_batch_bytes: int
     max_blob_bytes: int
+    stream_ping: timedelta
+    stream_age: timedelta
     admin: AdminServices | None = None
 
     @property

@@ -5,9 +5,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager
 from uuid import UUID
 
+from fastapi import Request, Response
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from api.caching import REVALIDATE, is_known, not_modified
 from api.errors import Code, ProblemError
 
 _RETRY_AFTER_S = 1
@@ -66,19 +68,25 @@ class _Attachment(StreamingResponse):
 
 
 async def attachment(
-    media_type: str, size: int, chunks: AsyncGenerator[bytes, None], headers: dict[str, str] | None = None
-) -> StreamingResponse:
-    """Answer with a stream of `size` bytes.
+    request: Request, sha256: bytes, media_type: str, size: int, chunks: AsyncGenerator[bytes, None]
+) -> Response:
+    """Answer with a stream of `size` bytes that have a SHA-256, or with 304 where the client has them.
 
-    The first chunk is read before the answer begins, so that a missing blob is a problem document.
+    The first chunk is read before the answer begins, so that a missing blob is a problem document. Nobody may use the
+    bytes without asking again: their owner may delete them.
     """
+    tag = f'"{sha256.hex()}"'
+    if is_known(request, tag):
+        return not_modified(tag, REVALIDATE)
     first = await anext(chunks, b"")
-    told = {
+    headers = {
         "Content-Length": str(size),
         "Content-Type": media_type,
         "Content-Disposition": "attachment",
+        "ETag": tag,
+        "Cache-Control": REVALIDATE,
     }
-    return _Attachment(first, chunks, told | (headers or {}))
+    return _Attachment(first, chunks, headers)
 
 
 async def _from_first(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -153,6 +153,8 @@ class ApiSettings(BaseSettings):
     `trusted_proxies`: networks (CIDR) of the proxies whose `X-Forwarded-For` is believed. A request has `deadline`, not
     counting the arrival of its body, which has `body_grace` and a second more for every `body_bytes_per_second`. A stream
     may stand still for `stream_stall`; a tenant may have `streams_per_tenant` open at a process.
+    `watch_every` is how often it looks at jobs that clients wait for; a stream is pinged every `stream_ping`, when its
+    key is looked at again, and ends after `stream_age`.
     """
 
     model_config = SettingsConfigDict(env_prefix="JOBSEAL_API_")
@@ -171,6 +173,9 @@ class ApiSettings(BaseSettings):
     body_bytes_per_second: Annotated[int, Field(ge=1)] = 32 * 1024
     stream_stall: Annotated[timedelta, Field(gt=timedelta(0))] = timedelta(seconds=30)
     streams_per_tenant: Annotated[int, Field(ge=1)] = 50
+    watch_every: Annotated[timedelta, Field(ge=timedelta(milliseconds=1))] = timedelta(milliseconds=250)
+    stream_ping: Annotated[timedelta, Field(ge=timedelta(milliseconds=1))] = timedelta(seconds=15)
+    stream_age: Annotated[timedelta, Field(ge=timedelta(milliseconds=1))] = timedelta(minutes=10)
 
 
 class KeySettings(BaseSettings):

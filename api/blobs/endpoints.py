@@ -9,9 +9,10 @@ from api.auth import BlobReader, BlobWriter
 from api.blobs.schemas import BlobBody, StoredBlobBody
 from api.bodies import json_response
 from api.body_size import announced_bytes, limited_stream
+from api.caching import NOT_MODIFIED
 from api.errors import Code, ProblemError
 from api.idempotency import idempotency_key
-from api.schemas import links, problems, request_body
+from api.schemas import headers, links, problems, request_body
 from api.services import Services, ServicesDep
 from api.streams import attachment
 from relayer.jobs.blob_references import parse_reference, to_reference
@@ -98,15 +99,21 @@ async def read(blob: str, principal: BlobReader, services: ServicesDep) -> Respo
     summary="Read a blob",
     response_class=Response,
     responses={
-        200: {"description": "The bytes of the blob", "content": {"*/*": {}}},
+        200: {
+            "description": "The bytes of the blob",
+            "content": {"*/*": {}},
+            **headers("ETag", "Cache-Control"),
+        },
+        304: NOT_MODIFIED,
         **problems(Code.BLOB_NOT_FOUND, Code.TOO_MANY_STREAMS),
     },
+    openapi_extra=request_body(None, headers=["If-None-Match"]),
 )
-async def content(blob: str, principal: BlobReader, services: ServicesDep) -> Response:
+async def content(request: Request, blob: str, principal: BlobReader, services: ServicesDep) -> Response:
     """Stream exactly the bytes that the reference is the hash of."""
     found = await _blob(services, principal.tenant_id, blob)
     chunks = services.streams.counted(principal.tenant_id, services.blobs.chunks(found))
-    return await attachment(found.media_type, found.size, chunks)
+    return await attachment(request, found.hash, found.media_type, found.size, chunks)
 
 
 @router.delete(

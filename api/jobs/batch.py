@@ -2,8 +2,9 @@
 
 import asyncio
 from typing import Annotated, Any
+from uuid import UUID
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.auth import JobBatchWriter
@@ -13,19 +14,21 @@ from api.errors import Code, Fault, ProblemError
 from api.handlers import problem_of
 from api.idempotency import is_key
 from api.jobs.examples import JOB
-from api.jobs.schemas import JobBody, job_body
-from api.jobs.submission import SubmitBody, read_submission
+from api.jobs.schemas import JobBody, ValidatedBody, job_body, validated_body
+from api.jobs.submission import SubmitBody, SubmitQuery, read_submission
 from api.limits import MOST_ITEMS
 from api.schemas import ProblemBody, headers, problems, request_body
-from api.services import ServicesDep
+from api.services import Services, ServicesDep
 from relayer.jobs.intake import Submitted
-from relayer.jobs.submission import Submission
+from relayer.jobs.submission import Prepared, Submission
 from relayer.model.errors import JobsealError
 from relayer.seal.strict_json import canonical_json
 
 router = APIRouter(tags=["jobs"])
 
 _KEY = "idempotency_key"
+
+_Outcome = Submitted | Prepared | JobsealError | ProblemError
 
 
 class BatchItem(SubmitBody):
@@ -64,6 +67,7 @@ class OutcomeBody(BaseModel):
     status: int
     job: JobBody | None = None
     replayed: bool | None = None
+    validated: ValidatedBody | None = None
     problem: ProblemBody | None = None
 
 
@@ -80,15 +84,26 @@ class BatchResult(BaseModel):
     summary="Submit up to 500 jobs",
     responses={
         207: {"model": BatchResult, **headers("Retry-After")},
-        **problems(Code.INVALID_JSON, Code.BODY_TOO_LARGE, Code.UNSUPPORTED_MEDIA_TYPE, Code.INVALID_BODY),
+        **problems(
+            Code.INVALID_PARAMETER,
+            Code.INVALID_JSON,
+            Code.BODY_TOO_LARGE,
+            Code.UNSUPPORTED_MEDIA_TYPE,
+            Code.INVALID_BODY,
+        ),
     },
     openapi_extra=request_body(BatchRequest),
 )
-async def submit_batch(request: Request, principal: JobBatchWriter, services: ServicesDep) -> Response:
-    """Take each job as `POST /v1/jobs` would; what is wrong with one does not touch the others."""
+async def submit_batch(
+    request: Request, query: Annotated[SubmitQuery, Query()], principal: JobBatchWriter, services: ServicesDep
+) -> Response:
+    """Take each job as `POST /v1/jobs` would; what is wrong with one does not touch the others.
+
+    With `validate_only` each outcome says what would become of the item, and nothing is written.
+    """
     value, flaws = await read_json_list(request, services.max_batch_bytes, "jobs")
     submissions: dict[int, Submission] = {}
-    outcomes: dict[int, Submitted | JobsealError | ProblemError] = {**flaws}
+    outcomes: dict[int, _Outcome] = {**flaws}
     items = validate(BatchBody, value).jobs
     await services.admission.submit(request, principal, len(items))
     for number, item in enumerate(items):
@@ -101,9 +116,8 @@ async def submit_batch(request: Request, principal: JobBatchWriter, services: Se
         # An item takes as long as a request of its own; others get their turns between.
         await asyncio.sleep(0)
     if submissions:
-        made = await services.jobs.submit_many(principal.tenant_id, list(submissions.values()))
-        outcomes |= zip(submissions, made, strict=True)
-    answers = [_problem_or_job(outcomes[number]) for number in range(len(outcomes))]
+        outcomes |= await _outcomes(services, principal.tenant_id, submissions, query)
+    answers = [_answer(outcomes[number]) for number in range(len(outcomes))]
     waits = [int(one.headers.get("Retry-After", 0)) for one in answers if isinstance(one, ProblemError)]
     told = {"Retry-After": str(max(waits))} if any(waits) else {}
     return json_response({"results": [_result(one, request) for one in answers]}, 207, told)
@@ -128,11 +142,22 @@ def _submission(item: Any, max_bytes: int) -> Submission:
     return read_submission(item, key, canonical)
 
 
-def _problem_or_job(outcome: Submitted | JobsealError | ProblemError) -> Submitted | ProblemError:
+async def _outcomes(
+    services: Services, tenant: UUID, submissions: dict[int, Submission], query: SubmitQuery
+) -> dict[int, _Outcome]:
+    given = [*submissions.values()]
+    if query.validate_only:
+        return dict(zip(submissions, await services.jobs.validate_many(tenant, given), strict=True))
+    return dict(zip(submissions, await services.jobs.submit_many(tenant, given), strict=True))
+
+
+def _answer(outcome: _Outcome) -> Submitted | Prepared | ProblemError:
     return problem_of(outcome) if isinstance(outcome, JobsealError) else outcome
 
 
-def _result(answer: Submitted | ProblemError, request: Request) -> dict[str, Any]:
+def _result(answer: Submitted | Prepared | ProblemError, request: Request) -> dict[str, Any]:
     if isinstance(answer, ProblemError):
         return {"status": answer.status, "problem": answer.body(request)}
+    if isinstance(answer, Prepared):
+        return {"status": 200, "validated": validated_body(answer.new)}
     return {"status": 202, "job": job_body(answer.job), "replayed": answer.replayed}

@@ -6,7 +6,7 @@ from api.auth import JobCanceller, JobWriter
 from api.bodies import json_response
 from api.errors import Code
 from api.idempotency import idempotency_key
-from api.jobs.lookup import job_id_of, job_not_found, retry_after, submitted_headers
+from api.jobs.lookup import SUBMITTED_HEADERS, job_id_of, job_not_found, retry_after, submitted_headers
 from api.jobs.schemas import JobBody, job_body
 from api.schemas import headers, problems, request_body
 from api.services import ServicesDep
@@ -38,7 +38,7 @@ async def cancel(job_id: str, principal: JobCanceller, services: ServicesDep) ->
     operation_id="rerun_job",
     summary="Run a job again",
     responses={
-        202: {"model": JobBody, **headers("Location", "Retry-After", "Idempotency-Replayed")},
+        202: {"model": JobBody, **headers(*SUBMITTED_HEADERS)},
         **problems(
             Code.INVALID_IDEMPOTENCY_KEY,
             Code.JOB_NOT_FOUND,

@@ -40,6 +40,10 @@ JOB: dict[str, Any] = {
     "limits": {"queue_seconds": None, "run_seconds": 86400, "total_seconds": None},
 }
 
+VALIDATED = {
+    name: JOB[name] for name in ("kind", "priority", "input_hash", "metadata", "run_at", "retry", "limits")
+}
+
 EVENT: dict[str, Any] = {
     "seq": 2,
     "from_state": "created",

@@ -10,6 +10,9 @@ from relayer.jobs.records import Job
 from relayer.model.ids import from_public, to_public
 from relayer.model.lifecycle import JobState
 
+SUBMITTED_HEADERS = ("Location", "Retry-After", "Idempotency-Replayed")
+"""Those that `submitted_headers` gives."""
+
 # How long a client had best wait before it asks again, in seconds.
 _POLL_RUNNING_S = 1
 _POLL_CONFIRMING_S = 5

@@ -5,26 +5,15 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from api.fields import Kind
-from api.jobs.examples import ATTEMPT, EVENT, JOB
-from api.pagination import NextPageToken, PageQuery
+from api.jobs.examples import ATTEMPT, EVENT, JOB, VALIDATED
+from api.pagination import NextPageToken
 from relayer.jobs.records import Attempt, Job, JobEvent
+from relayer.jobs.submission_repository import NewJob
 from relayer.model.ids import to_public
 from relayer.model.lifecycle import JobState
 from relayer.seal.commitment import ticket_hex
 
 ID_PREFIX = "job"
-
-
-class ListQuery(PageQuery):
-    """Which jobs to list."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
-
-    state: JobState | None = None
-    """Those in this state."""
-    kind: Kind | None = None
-    """Those of this kind."""
 
 
 class OutputBody(BaseModel):
@@ -121,6 +110,20 @@ class JobBody(BaseModel):
     """How long it may take."""
 
 
+class ValidatedBody(BaseModel):
+    """A job that could be made, with what is left out as its kind has it."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [VALIDATED]})
+
+    kind: str
+    priority: Literal["high", "normal"]
+    input_hash: str
+    metadata: dict[str, str]
+    run_at: datetime
+    retry: RetryBody
+    limits: LimitsBody
+
+
 class JobPage(BaseModel):
     """A page of jobs; the last page is the one without `next_page_token`."""
 
@@ -207,18 +210,18 @@ def job_body(job: Job) -> dict[str, Any]:
         "batch_root": _hex(job.batch_root),
         "inclusion": inclusion,
         "error": job.error,
-        "retry": {
-            "max_attempts": job.max_attempts,
-            "first_backoff_seconds": _seconds(job.first_backoff),
-            "longest_backoff_seconds": _seconds(job.longest_backoff),
-            "codes": job.retry_codes,
-        },
-        "limits": {
-            "queue_seconds": _seconds(job.queue_limit),
-            "run_seconds": _seconds(job.run_limit),
-            "total_seconds": _seconds(job.total_limit),
-        },
-    }
+    } | _options(job)
+
+
+def validated_body(one: NewJob) -> dict[str, Any]:
+    """Write a job that could be made as `ValidatedBody` describes it."""
+    return {
+        "kind": one.kind,
+        "priority": one.priority.name.lower(),
+        "input_hash": _hex(one.input_hash),
+        "metadata": one.metadata,
+        "run_at": in_utc(one.run_at),
+    } | _options(one)
 
 
 def event_body(event: JobEvent) -> dict[str, Any]:
@@ -238,6 +241,22 @@ def attempt_body(attempt: Attempt) -> dict[str, Any]:
         "progress": attempt.progress,
         "error": attempt.error,
         "log_tail": attempt.log_tail,
+    }
+
+
+def _options(job: Job | NewJob) -> dict[str, Any]:
+    return {
+        "retry": {
+            "max_attempts": job.max_attempts,
+            "first_backoff_seconds": _seconds(job.first_backoff),
+            "longest_backoff_seconds": _seconds(job.longest_backoff),
+            "codes": job.retry_codes,
+        },
+        "limits": {
+            "queue_seconds": _seconds(job.queue_limit),
+            "run_seconds": _seconds(job.run_limit),
+            "total_seconds": _seconds(job.total_limit),
+        },
     }
 
 

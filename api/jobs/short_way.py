@@ -7,8 +7,8 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.auth import READ_JOBS
+from api.caching import REVALIDATE, is_known
 from api.errors import ProblemError
-from api.etags import is_known
 from api.handlers import problem_of
 from api.jobs.finished import FinishedAnswers
 from api.jobs.lookup import job_not_found
@@ -43,7 +43,7 @@ class ShortWay:
             return
         headers = [
             (b"etag", answer.etag.encode()),
-            (b"cache-control", b"private, no-cache"),
+            (b"cache-control", REVALIDATE.encode()),
         ]
         status, body = 200, answer.body
         if is_known(request, answer.etag):

@@ -4,22 +4,21 @@ import hashlib
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field
 
 from api.bodies import validate
 from api.errors import Code
-from api.fields import ErrorCode, Instant, Kind, no_nul
+from api.fields import ErrorCode, Instant, Kind, MetadataName, MetadataValue
 from relayer.jobs.records import Priority
 from relayer.jobs.submission import Options, Submission
 from relayer.seal.strict_json import canonical_json
 
-_MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(no_nul)]
-_MetadataValue = Annotated[str, StringConstraints(max_length=512), AfterValidator(no_nul)]
 _Backoff = Annotated[float, Field(ge=0.1, le=86_400)]
 _Limit = Annotated[float, Field(ge=0.001, le=31_536_000)]
 
 
 SUBMISSION_PROBLEMS = (
+    Code.INVALID_PARAMETER,
     Code.INVALID_JSON,
     Code.IDEMPOTENCY_KEY_REQUIRED,
     Code.INVALID_IDEMPOTENCY_KEY,
@@ -33,6 +32,15 @@ SUBMISSION_PROBLEMS = (
     Code.WAITING_CAP_REACHED,
 )
 """What a request for a job may end with."""
+
+
+class SubmitQuery(BaseModel):
+    """Whether the request is only to be checked."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    validate_only: bool = False
+    """Check everything and write nothing: 200 says that the same request would be accepted by now."""
 
 
 class _Body(BaseModel):
@@ -82,14 +90,14 @@ class SubmitBody(_Body):
 
     kind: Kind
     input: Any
-    metadata: Annotated[dict[_MetadataKey, _MetadataValue], Field(max_length=32, default_factory=dict)]
+    metadata: Annotated[dict[MetadataName, MetadataValue], Field(max_length=32, default_factory=dict)]
     priority: Literal["high", "normal"] = "normal"
     run_at: Instant | None = None
     retry: Annotated[RetryOptions, Field(default_factory=RetryOptions)]
     limits: Annotated[LimitOptions, Field(default_factory=LimitOptions)]
 
 
-def read_submission(value: Any, key: str, canonical: bytes | None = None) -> Submission:
+def read_submission(value: Any, key: str | None, canonical: bytes | None = None) -> Submission:
     """Read what stands for one job, with its idempotency key; `canonical` spares writing the value's RFC 8785 form.
 
     Raises:

@@ -23,7 +23,7 @@ from relayer.jobs.submission_repository import UsedKey
 from relayer.jobs.waiting_room import WaitingRoom
 from relayer.model.errors import IdempotencyKeyReusedError, JobsealError, UnavailableError, UnknownBlobError
 from relayer.store.coalescer import Coalescer
-from relayer.store.database import Database, become
+from relayer.store.database import Database, act_for
 
 # While one group is being committed, the next one may be on its way.
 _LANES = 2
@@ -129,7 +129,7 @@ class Intake:
                 inserted = []
                 # In one order everywhere, so that no two groups wait for each other.
                 for order in (one for one in orders if one.open):
-                    await become(conn, order.tenant)
+                    await act_for(conn, order.tenant)
                     news = [one.new for one in order.without_repeats().values()]
                     inserted.append(
                         (order, await submissions.insert_jobs(conn, order.tenant, order.route, news))

@@ -2,14 +2,12 @@
 
 from collections.abc import Collection
 from datetime import datetime
-from typing import LiteralString
 from uuid import UUID
 
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, class_row
 
 from relayer.jobs.records import Attempt, Job, JobEvent, job_row
-from relayer.model.lifecycle import JobState
 
 COLUMNS = """
 j.id, j.tenant_id, j.registry_id, j.ticket, j.kind, j.priority, j.state, j.state_version, j.input, j.input_hash,
@@ -34,12 +32,6 @@ LEFT JOIN LATERAL (SELECT number, progress, started_at FROM attempts WHERE job_i
 LEFT JOIN batches b ON b.id = j.batch_id
 """  # noqa: S608  # constants only
 
-_FILTERS: dict[str, LiteralString] = {
-    "state": " AND j.state = %(state)s",
-    "kind": " AND j.kind = %(kind)s",
-    "before": " AND j.id < %(before)s",
-}
-
 
 async def job(conn: AsyncConnection[TupleRow], job_id: UUID) -> Job | None:
     """Give a job that the current tenant may see."""
@@ -53,39 +45,6 @@ async def jobs_by_id(conn: AsyncConnection[TupleRow], ids: Collection[UUID]) -> 
     async with conn.cursor(row_factory=job_row) as cursor:
         await cursor.execute(JOBS + "WHERE j.id = ANY(%s)", [list(ids)])
         return {found.id: found for found in await cursor.fetchall()}
-
-
-async def jobs(
-    conn: AsyncConnection[TupleRow],
-    tenant: UUID,
-    *,
-    state: JobState | None,
-    kind: str | None,
-    before: UUID | None,
-    limit: int,
-) -> list[Job]:
-    """Give a tenant's jobs, newest first, from below the id `before`."""
-    values = {
-        "tenant": tenant,
-        "state": state and state.value,
-        "kind": kind,
-        "before": before,
-        "limit": limit,
-    }
-    async with conn.cursor(row_factory=job_row) as cursor:
-        await cursor.execute(
-            listing(given={name for name, value in values.items() if value is not None}), values
-        )
-        return await cursor.fetchall()
-
-
-def listing(given: Collection[str]) -> LiteralString:
-    """Give the query of a list with the filters that are `given`: no plan has to be good with and without them."""
-    query: LiteralString = JOBS + "WHERE j.tenant_id = %(tenant)s"
-    for name, condition in _FILTERS.items():
-        if name in given:
-            query += condition
-    return query + " ORDER BY j.id DESC LIMIT %(limit)s"
 
 
 async def ask_to_cancel(conn: AsyncConnection[TupleRow], job_id: UUID, at: datetime) -> None:

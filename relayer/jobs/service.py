@@ -8,14 +8,16 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
-from relayer.jobs import repository, submission_repository
+from relayer.jobs import listing_repository, repository, submission_repository
 from relayer.jobs.blob_reader import BlobReader
 from relayer.jobs.errors import JobEndedError, JobNotEndedError, OutputDeletedError
 from relayer.jobs.handlers.policy import RetryPolicy, TimeLimits
 from relayer.jobs.handlers.registry import Handlers, limits_of, retry_of
 from relayer.jobs.intake import Intake, Outcome, Submitted, earlier_jobs
+from relayer.jobs.listing_repository import JobFilter
 from relayer.jobs.records import Attempt, Job, JobEvent
 from relayer.jobs.submission import Options, Prepared, Submission, prepare, shorter
+from relayer.jobs.validation import Validator
 from relayer.model.clock import Clock
 from relayer.model.errors import IdempotencyKeyReusedError, JobsealError, UnavailableError
 from relayer.model.lifecycle import JobState
@@ -43,6 +45,7 @@ class JobService:
         self._blobs = BlobReader(db, blobs)
         self._clock = clock
         self._intake = Intake(db)
+        self._validator = Validator(db, handlers)
 
     async def submit(self, tenant: UUID, submission: Submission) -> Submitted:
         """Accept a job: its row, ticket, first event and idempotency key in one transaction.
@@ -80,6 +83,17 @@ class JobService:
             taken = await self._intake.take_all(list(prepared.values()))
             outcomes |= zip(prepared, taken, strict=True)
         return [outcomes[number] for number in range(len(submissions))]
+
+    async def validate_many(
+        self, tenant: UUID, submissions: Sequence[Submission]
+    ) -> list[Prepared | JobsealError]:
+        """Say what `submit_many` would make of the submissions by now; nothing is written.
+
+        Raises:
+            UnavailableError: the database is away.
+
+        """
+        return await self._validator.check(tenant, submissions, SUBMIT_ROUTE, self._clock())
 
     async def rerun(self, tenant: UUID, job_id: UUID, idempotency_key: str | None) -> Submitted | None:
         """Run a job that has come to an end again, as a new job with a ticket of its own; None where there is none.
@@ -136,13 +150,10 @@ class JobService:
         """Give a job of this tenant, or None."""
         return await self._db.read(tenant, lambda conn: repository.job(conn, job_id))
 
-    async def list(
-        self, tenant: UUID, state: JobState | None, kind: str | None, before: UUID | None, limit: int
-    ) -> list[Job]:
+    async def list(self, wanted: JobFilter, before: UUID | None, limit: int) -> list[Job]:
         """Give a page of a tenant's jobs, newest first, from below the id `before`."""
         return await self._db.read(
-            tenant,
-            lambda conn: repository.jobs(conn, tenant, state=state, kind=kind, before=before, limit=limit),
+            wanted.tenant_id, lambda conn: listing_repository.jobs(conn, wanted, before, limit)
         )
 
     async def history(self, tenant: UUID, job_id: UUID, after: int, limit: int) -> Sequence[JobEvent] | None:

@@ -1,13 +1,22 @@
 """Identifiers: UUIDv7 (RFC 9562), so that keys sort by time, with a prefix that names the kind in the API."""
 
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def new_id() -> UUID:
     """Make a UUIDv7."""
     return uuid7()
+
+
+def first_id(at: datetime, later: timedelta = timedelta(0)) -> UUID:
+    """Give the least UUIDv7 of a millisecond, `later` than a time: whatever was made from then on is not less."""
+    since = (at - _EPOCH + later) // timedelta(milliseconds=1)
+    return UUID(int=max(0, since) << 80)
 
 
 def to_public(prefix: str, value: UUID) -> str:

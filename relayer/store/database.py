@@ -117,7 +117,7 @@ class Database:
                 await stack.enter_async_context(connection.pipeline())
             await stack.enter_async_context(connection.transaction())
             if tenant is not None:
-                await become(connection, tenant)
+                await act_for(connection, tenant)
             yield connection
 
     @asynccontextmanager
@@ -179,8 +179,8 @@ class Database:
             await connection.execute("SELECT 1")
 
 
-async def become(connection: AsyncConnection[TupleRow], tenant: UUID) -> None:
-    """Let the rest of a transaction, or until it becomes another, see this tenant's rows in the API's role."""
+async def act_for(connection: AsyncConnection[TupleRow], tenant: UUID) -> None:
+    """Let the API's role see the rows of a tenant, until the end of the transaction or the next call."""
     await connection.execute("SELECT set_config('app.tenant', %s, true)", [str(tenant)])
 
 

@@ -1,7 +1,9 @@
 import hashlib
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,11 +12,13 @@ from uuid import UUID
 
 import httpx2
 import pytest
+import uvicorn
 from eth_abi.abi import encode
 from fastapi import FastAPI
 from pydantic import SecretBytes, SecretStr
 
 from api.app import Settings, create_app
+from api.server import ProblemProtocol
 from relayer.batches.batcher import NAME, Batcher
 from relayer.batches.handlers import on_batch_confirmed
 from relayer.chain.calls import FinalEvent
@@ -92,6 +96,24 @@ async def serving(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
         httpx2.AsyncClient(transport=transport, base_url="http://api") as client,
     ):
         yield client
+
+
+@contextmanager
+def listening(app: FastAPI) -> Iterator[str]:
+    """The address of an application that uvicorn serves as in production, in a thread of its own."""
+    server = uvicorn.Server(
+        uvicorn.Config(app, port=0, http=ProblemProtocol, log_level="critical", timeout_graceful_shutdown=1)
+    )
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.005)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 class Caller:

@@ -8,6 +8,7 @@ import pytest
 
 from relayer.jobs.blob_service import BlobService
 from relayer.jobs.errors import InvalidInputError
+from relayer.jobs.listing_repository import JobFilter
 from relayer.jobs.service import JobService
 from relayer.jobs.submission import Submission
 from relayer.model.clock import utc_now
@@ -36,9 +37,9 @@ async def test_a_job_is_created_with_ticket_event_and_commitment(
     assert first.metadata == {"note": 1}
     assert first.salt != second.salt
     assert await service.get(tenants[0], first.id) == first
-    assert await service.list(tenants[0], None, None, None, 10) == [second, first]
-    assert await service.list(tenants[0], JobState.CREATED, "digest", second.id, 10) == [first]
-    assert await service.list(tenants[0], JobState.FAILED, None, None, 10) == []
+    assert await service.list(JobFilter(tenants[0]), None, 10) == [second, first]
+    assert await service.list(JobFilter(tenants[0], JobState.CREATED, "digest"), second.id, 10) == [first]
+    assert await service.list(JobFilter(tenants[0], JobState.FAILED), None, 10) == []
     async with owner_db.transaction() as conn:
         cursor = await conn.execute(
             "SELECT job_id, seq, from_state, to_state, actor FROM job_events ORDER BY 1"
@@ -85,7 +86,7 @@ async def test_a_key_whose_time_is_over_counts_as_new(
 async def test_other_tenants_see_nothing(service: JobService, tenants: list[UUID], api_db: Database) -> None:
     job = (await service.submit(tenants[0], of_text("a"))).job
     assert await service.get(tenants[1], job.id) is None
-    assert await service.list(tenants[1], None, None, None, 10) == []
+    assert await service.list(JobFilter(tenants[1]), None, 10) == []
     assert await service.output(tenants[1], job.id) is None
     async with api_db.transaction() as conn:
         for table in (b"jobs", b"job_events", b"idempotency_keys"):
