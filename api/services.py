@@ -1,6 +1,7 @@
 """What the endpoints call, and how they get at it."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -16,6 +17,7 @@ from relayer.jobs.dead_letters import DeadLetterService
 from relayer.jobs.service import JobService
 from relayer.jobs.watcher import Watcher
 from relayer.limits.store import SharedStore
+from relayer.model.breaker import Breaker
 from relayer.model.clock import Clock
 from relayer.store.database import Database
 from relayer.tenants.access import Access

@@ -53,7 +53,7 @@ class OpenStreams:
                     yield chunk
 
 
-class _Attachment(StreamingResponse):
+class _Begun(StreamingResponse):
     """Lets go of the content when the answer ends, even where the client went away before."""
 
     def __init__(self, first: bytes, rest: AsyncGenerator[bytes, None], headers: dict[str, str]) -> None:
@@ -67,18 +67,21 @@ class _Attachment(StreamingResponse):
             await self._rest.aclose()
 
 
+async def begun(chunks: AsyncGenerator[bytes, None], headers: dict[str, str]) -> Response:
+    """Answer with a stream whose first chunk is read before the answer begins, so that what refuses it is a problem."""
+    return _Begun(await anext(chunks, b""), chunks, headers)
+
+
 async def attachment(
     request: Request, sha256: bytes, media_type: str, size: int, chunks: AsyncGenerator[bytes, None]
 ) -> Response:
     """Answer with a stream of `size` bytes that have a SHA-256, or with 304 where the client has them.
 
-    The first chunk is read before the answer begins, so that a missing blob is a problem document. Nobody may use the
-    bytes without asking again: their owner may delete them.
+    A missing blob is a problem document. Nobody may use the bytes without asking again: their owner may delete them.
     """
     tag = f'"{sha256.hex()}"'
     if is_known(request, tag):
         return not_modified(tag, REVALIDATE)
-    first = await anext(chunks, b"")
     headers = {
         "Content-Length": str(size),
         "Content-Type": media_type,
@@ -86,7 +89,7 @@ async def attachment(
         "ETag": tag,
         "Cache-Control": REVALIDATE,
     }
-    return _Attachment(first, chunks, headers)
+    return await begun(chunks, headers)
 
 
 async def _from_first(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -2,11 +2,10 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 
 from fastapi import APIRouter, Request, Response
-from starlette.responses import StreamingResponse
 
 from api.auth import JobReader, authenticate
 from api.bodies import to_json
@@ -16,6 +15,7 @@ from api.jobs.lookup import find_job
 from api.jobs.schemas import event_body
 from api.schemas import headers, problems, request_body
 from api.services import Services, ServicesDep
+from api.streams import begun
 from relayer.jobs.records import Job
 from relayer.model.errors import UnavailableError
 from relayer.model.lifecycle import JobState
@@ -42,7 +42,7 @@ _EXAMPLE = f"retry: {_RETRY_MS}\n\nid: 2\ndata: {to_json(EVENT).decode()}\n\n"
             **headers("Cache-Control"),
         },
         204: {"description": "The job has ended and every step was seen; do not come back"},
-        **problems(Code.INVALID_PARAMETER, Code.JOB_NOT_FOUND),
+        **problems(Code.INVALID_PARAMETER, Code.JOB_NOT_FOUND, Code.TOO_MANY_STREAMS),
     },
     openapi_extra=request_body(None, headers=["Last-Event-ID"]),
 )
@@ -57,14 +57,14 @@ async def stream(request: Request, job_id: str, principal: JobReader, services: 
     if job.state.is_terminal and last >= job.state_version:
         # What keeps an EventSource from coming back.
         return Response(status_code=204)
-    return StreamingResponse(
-        _events(request, services, job, min(last, job.state_version)),
-        media_type=MEDIA_TYPE,
-        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    events = _events(request, services, job, min(last, job.state_version))
+    return await begun(
+        services.streams.counted(job.tenant_id, events),
+        {"Content-Type": MEDIA_TYPE, "Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
 
 
-async def _events(request: Request, services: Services, job: Job, seen: int) -> AsyncIterator[bytes]:
+async def _events(request: Request, services: Services, job: Job, seen: int) -> AsyncGenerator[bytes, None]:
     yield f"retry: {_RETRY_MS}\n\n".encode()
     # Whoever is cut off because a part is away comes back, and is told then.
     with services.watcher.open(job.tenant_id), suppress(UnavailableError):

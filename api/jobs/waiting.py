@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from datetime import timedelta
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
+from api.deadline import extend_deadline
 from api.services import Services
 from relayer.jobs.records import Job
 
@@ -26,6 +28,7 @@ async def wait_for_job(
         ClientDisconnect: the client went away.
 
     """
+    extend_deadline(request, timedelta(seconds=wait))
     loop = asyncio.get_running_loop()
     deadline = loop.time() + wait
     leaving = asyncio.create_task(_disconnected(request))
