@@ -1,3 +1,4 @@
+import asyncio
 import secrets
 import subprocess
 import sys
@@ -72,7 +73,7 @@ async def test_the_api_outlives_its_database(tmp_path: Path) -> None:
                 server.start()
                 # The pool goes on by itself; how soon is its own affair.
                 while (await client.get("/health/ready")).status_code != 200:
-                    pass
+                    await asyncio.sleep(0.02)
                 job = await caller.submitted()
                 assert (await caller.get(f"/v1/jobs/{job['id']}")).status_code == 200
                 server.stop()
