@@ -6,6 +6,7 @@ Works in the role of administration, or as the owner of the database.
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 from uuid import UUID
 
 from relayer.model.clock import Clock, utc_now
@@ -31,6 +32,7 @@ MAX_CAP = 2**31 - 1
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _LONGEST_REASON = 200
+_DERIVED = {"state", "limits", "limits_beside_plan", "version"}
 _LONGEST_KIND = 64
 
 
@@ -274,5 +276,8 @@ def _changed(tenant: Tenant, change: TenantChange) -> Tenant:
     return replace(tenant, limits=tenant.limits.changed(tenant.plan, change.limits))
 
 
-def _differences(old: Mapping[str, object], new: Mapping[str, object]) -> Sequence[str]:
-    return sorted(name for name in old if old[name] != new[name] and name != "version")
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Sequence[str]:
+    """Name what was changed; not what follows from it."""
+    differing = [name for name in old if old[name] != new[name] and name not in _DERIVED]
+    limits = [f"limits.{name}" for name, value in old["limits"].items() if value != new["limits"][name]]
+    return sorted(differing + limits)

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import httpx2
+import psycopg
 import pytest
 from pydantic import SecretStr
 
@@ -216,7 +217,7 @@ async def test_kinds_are_capped_over_all_tenants(operator: Operator, admin_db: D
 
 async def test_every_change_is_audited_with_its_actor(operator: Operator, admin_db: Database) -> None:
     tenant = await operator.made("acme")
-    answer = await operator.patch(tenant, {"weight": 3, "plan": "free"}, user_agent="tester/1")
+    answer = await operator.patch(tenant, {"weight": 3, "limits": {"jobs_per_day": 1}}, user_agent="tester/1")
     after = answer.json()
     changed, created = await operator.items(f"/v1/admin/audit-events?tenant={tenant['id']}")
     assert (created["action"], created["tenant_id"], created["before_hash"]) == (
@@ -227,7 +228,7 @@ async def test_every_change_is_audited_with_its_actor(operator: Operator, admin_
     assert created["after_hash"] == changed["before_hash"] == fingerprint(tenant)
     assert changed["after_hash"] == fingerprint(after)
     assert changed["targets"] == [{"type": "tenant", "id": tenant["id"], "name": "acme"}]
-    assert changed["metadata"] == {"changed": ["limits", "plan", "weight"]}
+    assert changed["metadata"] == {"changed": ["limits.jobs_per_day", "weight"]}
     assert changed["actor"]["type"] == "operator"
     assert changed["actor"]["id"].startswith("key_")
     assert changed["context"] == {
@@ -391,6 +392,26 @@ async def test_only_the_scopes_of_administration_get_in(
     narrow = Caller(client, (await service.create_key(operators, "n", [Scope.JOBS_READ])).secret)
     body = assert_problem(await narrow.get("/v1/audit-events"), 403, "insufficient_scope")
     assert body["meta"] == {"scope": Scope.AUDIT_READ}
+
+
+async def test_the_role_makes_no_key_of_administration_for_a_tenant(
+    operator: Operator, admin_db: Database
+) -> None:
+    """The database holds to it what the service is to see to."""
+    tenant = await operator.made("acme")
+    insert = """INSERT INTO api_keys (id, tenant_id, name, digest, pepper_version, last4, scopes, created_at, expires_at)
+                VALUES (gen_random_uuid(), %s, 'root', sha256('root'), 1, 'root', %s, now(), now() + interval '1 d')"""
+    for statement, values in (
+        (insert, (tenant["id"][4:], ["admin:write"])),
+        ("SELECT digest FROM api_keys", ()),
+        ("UPDATE api_keys SET scopes = ARRAY['admin:write']", ()),
+        ("SELECT input FROM jobs", ()),
+        ("SELECT id FROM jobs", ()),
+        ("DELETE FROM tenants", ()),
+    ):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            async with admin_db.transaction() as conn:
+                await conn.execute(statement.encode(), values)
 
 
 async def test_a_process_without_the_role_has_no_such_paths(operator: Operator, settings: Settings) -> None:

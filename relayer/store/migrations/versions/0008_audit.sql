@@ -125,6 +125,7 @@ GRANT SELECT (id, tenant_id, name, mode, last4, scopes, allowed_addresses, creat
               expires_at, rotated_from),
       UPDATE (expires_at, revoked_at)
     ON api_keys TO jobseal_admin;
+ALTER POLICY administration_is_the_operators ON api_keys TO jobseal_api, jobseal_admin;
 GRANT SELECT, INSERT, UPDATE, DELETE ON kind_caps TO jobseal_admin;
 GRANT SELECT ON tenant_storage TO jobseal_admin;
 GRANT SELECT (tenant_id, state) ON jobs, attempts TO jobseal_admin;
