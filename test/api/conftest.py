@@ -36,6 +36,7 @@ from relayer.model.clock import Clock, utc_now
 from relayer.model.ids import from_public, new_id
 from relayer.model.lifecycle import JobState
 from relayer.settings import (
+    AdminDatabaseSettings,
     ApiSettings,
     BatcherSettings,
     BlobSettings,
@@ -49,6 +50,7 @@ from relayer.store.blobs import LocalBlobStore
 from relayer.store.database import Database
 from relayer.store.registries import RegistryRow
 from relayer.tenants.plans import PLANS, Limits
+from relayer.tenants.scopes import Scope
 from relayer.tenants.service import TenantService
 
 KEYS = KeySettings(pepper=SecretBytes(b"pepper of the tests"))
@@ -282,7 +284,8 @@ class Engine:
 
 @pytest.fixture
 def settings(urls: Any, tmp_path: Path, registry_row: RegistryRow, valkey_url: str) -> Settings:
-    return settings_for(urls.api, tmp_path / "blobs", registry_row, valkey_url)
+    served = settings_for(urls.api, tmp_path / "blobs", registry_row, valkey_url)
+    return replace(served, admin_database=AdminDatabaseSettings(url=SecretStr(urls.admin)))
 
 
 @pytest.fixture
@@ -299,6 +302,14 @@ async def acme(client: httpx2.AsyncClient, owner_db: Database) -> Caller:
 @pytest.fixture
 async def rival(client: httpx2.AsyncClient, owner_db: Database) -> Caller:
     return Caller(client, await new_key(owner_db, "rival"))
+
+
+@pytest.fixture
+async def operator_key(admin_db: Database) -> str:
+    """A key of the platform's own tenant, for everything."""
+    tenants = TenantService(admin_db, KEYS)
+    tenant = await tenants.create_tenant("operator", is_operator=True)
+    return (await tenants.create_key(tenant, "test", Scope)).secret
 
 
 async def new_key(
