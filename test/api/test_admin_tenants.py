@@ -1,10 +1,13 @@
 """Tenants, plans and the caps of kinds by REST."""
 
+import asyncio
+
 import httpx2
 import pytest
 
 from relayer.model.ids import new_id
 from relayer.store.database import Database
+from relayer.tenants.audit_log import AuditLog
 from relayer.tenants.plans import BOUNDS, PLANS
 
 from .conftest import Body, assert_problem
@@ -93,6 +96,20 @@ async def test_a_patch_changes_what_it_names(operator: Operator) -> None:
     body = assert_problem(await operator.patch(tenant, {}, if_match='"1"'), 412, "precondition_failed")
     assert body["meta"] == {"version": 6}
     assert_problem(await operator.patch(tenant, {}, if_match="6"), 400, "invalid_parameter")
+
+
+async def test_of_many_patches_of_one_version_one_is_taken(operator: Operator, admin_db: Database) -> None:
+    tenant = await operator.made("acme")
+    answers = await asyncio.gather(
+        *(operator.patch(tenant, {"weight": weight}, if_match='"1"') for weight in range(2, 12))
+    )
+    assert sorted(answer.status_code for answer in answers) == [200] + [412] * 9
+    assert [one.broken async for one in AuditLog(admin_db).verify_all()] == [None, None]
+    shown = (await operator.get(f"/v1/admin/tenants/{tenant['id']}")).json()
+    assert (shown["version"], len(await operator.items(f"/v1/admin/audit-events?tenant={tenant['id']}"))) == (
+        2,
+        2,
+    )
 
 
 async def test_bad_input_is_refused_by_its_place(operator: Operator) -> None:

@@ -94,30 +94,25 @@ REVOKE ALL ON FUNCTION on_audit_event, refuse_audit_change FROM PUBLIC;
 -- --- who may see what --------------------------------------------------------------------------------
 
 -- The role of administration crosses tenants, and sees nothing of their jobs but how many there are.
+ALTER TABLE audit_events ENABLE ROW LEVEL SECURITY;
+ALTER TABLE audit_heads ENABLE ROW LEVEL SECURITY;
+CREATE POLICY tenant_only ON audit_events TO jobseal_api USING (tenant_id = current_tenant())
+    WITH CHECK (tenant_id = current_tenant());
 DO $$
 DECLARE
     tenant_table text;
 BEGIN
-    FOREACH tenant_table IN ARRAY ARRAY['audit_events', 'audit_heads']
-    LOOP
-        EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', tenant_table);
-        EXECUTE format('CREATE POLICY tenant_only ON %I TO jobseal_api USING (tenant_id = current_tenant())
-                        WITH CHECK (tenant_id = current_tenant())', tenant_table);
-        EXECUTE format('CREATE POLICY every_tenant ON %I TO jobseal_relayer USING (true) WITH CHECK (true)',
-                       tenant_table);
-    END LOOP;
     FOREACH tenant_table IN ARRAY ARRAY['audit_events', 'audit_heads', 'tenants', 'api_keys', 'tenant_storage',
                                         'jobs', 'attempts']
     LOOP
-        EXECUTE format('CREATE POLICY administration ON %I TO jobseal_admin USING (true) WITH CHECK (true)',
-                       tenant_table);
+        EXECUTE format('CREATE POLICY every_tenant_for_administration ON %I TO jobseal_admin
+                        USING (true) WITH CHECK (true)', tenant_table);
     END LOOP;
 END $$;
 
 GRANT USAGE ON SCHEMA public TO jobseal_admin;
 GRANT SELECT, INSERT (tenant_id, event) ON audit_events TO jobseal_api, jobseal_admin;
-GRANT INSERT (tenant_id, event) ON audit_events TO jobseal_relayer;
-GRANT SELECT ON audit_heads TO jobseal_api, jobseal_admin;
+GRANT SELECT ON audit_heads TO jobseal_admin;
 GRANT SELECT, INSERT, UPDATE ON tenants TO jobseal_admin;
 GRANT SELECT (id, tenant_id, name, mode, last4, scopes, allowed_addresses, created_at, expires_at, revoked_at,
               last_used_at, rotated_from),
