@@ -21,6 +21,8 @@ from api.jobs.finished import FinishedAnswers
 from api.jobs.short_way import ShortWay
 from api.keys import endpoints as keys
 from api.limits import Admission
+from api.oauth import endpoints as oauth
+from api.oauth import errors as oauth_errors
 from api.pagination import PageTokens
 from api.reference import document
 from api.reference import endpoints as reference
@@ -46,6 +48,7 @@ from relayer.settings import (
     KeySettings,
     RedisSettings,
     RegistrySettings,
+    TokenSettings,
 )
 from relayer.store.blobs import LocalBlobStore
 from relayer.store.database import Database
@@ -66,6 +69,7 @@ class Settings:
     blobs: BlobSettings
     keys: KeySettings
     redis: RedisSettings
+    tokens: TokenSettings
     admin_database: AdminDatabaseSettings | None = None
 
     @classmethod
@@ -78,6 +82,7 @@ class Settings:
             BlobSettings(),
             KeySettings(),
             RedisSettings(),
+            TokenSettings(),
             AdminDatabaseSettings.where_given(),
         )
 
@@ -123,6 +128,7 @@ def create_app(
     app.add_middleware(RequestMiddleware)
     handlers.install(app)
     document.install(app)
+    oauth_errors.install(app)
     for resource in (
         jobs,
         batch,
@@ -132,6 +138,7 @@ def create_app(
         dead_letters,
         blobs,
         keys,
+        oauth,
         audit,
         admin_tenants,
         admin_keys,
@@ -152,7 +159,7 @@ def _wire(settings: Settings, job_handlers: Handlers, clock: Clock) -> Services:
         db=db,
         registry=registry,
         clock=clock,
-        access=Access(db, settings.database, settings.keys, clock),
+        access=Access(db, settings.database, settings.keys, settings.tokens, clock),
         keys=KeyService(db, settings.keys, clock),
         admission=Admission(
             Limiter(shared), Lockouts(shared, LockoutRule("auth-failure")), settings.api.trusted_proxies
@@ -165,6 +172,7 @@ def _wire(settings: Settings, job_handlers: Handlers, clock: Clock) -> Services:
         receipts=ReceiptService(db),
         audit=AuditLog(db),
         streams=OpenStreams(settings.api.streams_per_tenant),
+        issuer=settings.tokens.issuer,
         page_tokens=PageTokens(settings.keys.pepper.get_secret_value()),
         watcher=Watcher(db, settings.api.watch_every),
         max_body_bytes=settings.api.max_body_bytes,

@@ -11,6 +11,7 @@ from api.limits import Action
 from api.services import Services
 from relayer.tenants.principal import Principal
 from relayer.tenants.scopes import Scope
+from relayer.tenants.token_format import looks_like_token
 
 _BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +([\x21-\x7e]+)")
 
@@ -25,25 +26,36 @@ async def authenticate(request: Request, services: Services) -> Principal:
     admission, visitor = services.admission, services.admission.visitor(request)
     values = request.headers.getlist("authorization")
     if not values:
-        missing = ProblemError(
+        await admission.count_failure(request, visitor.address, None)
+        raise ProblemError(
             Code.API_KEY_MISSING,
             "send an API key as 'Authorization: Bearer <key>'",
             headers={"WWW-Authenticate": "Bearer"},
         )
-        await admission.turn_away(request, visitor.address, None, missing)
     match = _BEARER.fullmatch(values[0]) if len(values) == 1 else None
     credential = match[1] if match else ""
     await admission.meet(request, visitor.address, credential)
     principal = await services.access.authenticator.authenticate(credential, visitor.host)
     if principal is None:
-        invalid = ProblemError(
-            Code.API_KEY_INVALID,
-            "the API key is malformed, unknown, revoked or expired; send a live one as 'Authorization: Bearer <key>'",
-            headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
-        )
-        await admission.turn_away(request, visitor.address, credential, invalid)
+        await admission.count_failure(request, visitor.address, credential)
+        raise _invalid(credential)
     admission.welcome(visitor.address, credential)
     return principal
+
+
+def _invalid(credential: str) -> ProblemError:
+    headers = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+    if looks_like_token(credential):
+        return ProblemError(
+            Code.ACCESS_TOKEN_INVALID,
+            "the access token is malformed, forged, revoked or expired; get a new one at POST /oauth/token",
+            headers=headers,
+        )
+    return ProblemError(
+        Code.API_KEY_INVALID,
+        "the API key is malformed, unknown, revoked or expired; send a live one as 'Authorization: Bearer <key>'",
+        headers=headers,
+    )
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ class Code(Enum):
     INVALID_IDEMPOTENCY_KEY = Definition(400, "The Idempotency-Key header is malformed")
     API_KEY_MISSING = Definition(401, "An API key is required")
     API_KEY_INVALID = Definition(401, "The API key is not valid")
+    ACCESS_TOKEN_INVALID = Definition(401, "The access token is not valid")
     INSUFFICIENT_SCOPE = Definition(403, "The API key does not have the scope")
     ADDRESS_NOT_ALLOWED = Definition(403, "The API key may not be used from this address")
     PRIVILEGE_EXCEEDED = Definition(403, "A key may not allow more than the key that makes it")

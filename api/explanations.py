@@ -52,6 +52,10 @@ EXPLANATIONS: dict[Code, Explanation] = {
         "what was sent is no bearer token, or a key that is malformed, unknown, revoked or expired",
         "Send a live key; a key that ended does not come back, so make a new one.",
     ),
+    Code.ACCESS_TOKEN_INVALID: Explanation(
+        "an access token is malformed, forged, revoked or expired, or the key that it was issued through has ended",
+        "Get a new one at `POST /oauth/token`.",
+    ),
     Code.INSUFFICIENT_SCOPE: Explanation(
         "the key lacks the scope in `meta.scope`",
         "Use a key that has the scope; scopes cannot be added to a key.",

@@ -11,7 +11,6 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 from enum import Enum
-from typing import NoReturn
 from uuid import UUID
 
 from starlette.requests import Request
@@ -76,13 +75,11 @@ class Admission:
             request.state.rate_headers = rate_headers(verdict)
             raise _refused(verdict)
 
-    async def turn_away(
-        self, request: Request, address: str, credential: str | None, problem: ProblemError
-    ) -> NoReturn:
-        """Refuse a request that did not show who it is.
+    async def count_failure(self, request: Request, address: str, credential: str | None) -> None:
+        """Count a request that did not show who it is; None: it showed nothing.
 
         Raises:
-            ProblemError: always: `problem`, or that its address tries too often.
+            ProblemError: its address tries too often, so that it hears nothing else.
 
         """
         if credential is not None:
@@ -90,10 +87,9 @@ class Admission:
             if locked := await self._failures.failed(_suspect(address, credential)):
                 raise _locked_out(locked)
         verdict = await self._limiter.check([Charge(UNAUTHENTICATED, address)])
-        if verdict.allowed:
-            raise problem
-        request.state.rate_headers = rate_headers(verdict)
-        raise _refused(verdict)
+        if not verdict.allowed:
+            request.state.rate_headers = rate_headers(verdict)
+            raise _refused(verdict)
 
     def welcome(self, address: str, credential: str) -> None:
         """Remember that a credential was valid at its address."""

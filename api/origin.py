@@ -5,7 +5,7 @@ from fastapi import Request
 from api.services import Services
 from relayer.model.ids import to_public
 from relayer.tenants.audit import Actor, ActorType, Context, Origin
-from relayer.tenants.key_repository import KEY_PREFIX
+from relayer.tenants.keys import KEY_PREFIX
 from relayer.tenants.principal import Principal
 
 

@@ -54,6 +54,7 @@ class Services:
     receipts: ReceiptService
     audit: AuditLog
     streams: OpenStreams
+    issuer: str
     page_tokens: PageTokens
     watcher: Watcher
     max_body_bytes: int

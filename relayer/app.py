@@ -50,6 +50,7 @@ from relayer.store.blobs import LocalBlobStore
 from relayer.store.database import Database
 from relayer.store.doorbell import Doorbell
 from relayer.store.registries import RegistryRow
+from relayer.tenants.token_collector import TokenCollector
 
 ENGINE_LOOPS = ("dispatcher", "reaper", "canceller", "redriver", "janitor")
 CHAIN_LOOPS = ("batcher", "sender", "indexer")
@@ -141,9 +142,10 @@ def _engine_loops(db: Database, bell: Doorbell) -> list[Loop]:
     redriver = Redriver(db, utc_now)
     blobs = BlobCollector(db, LocalBlobStore(BlobSettings().folder), JanitorSettings(), utc_now)
     keys = KeyCollector(db, utc_now)
+    tokens = TokenCollector(db, utc_now)
 
     async def tidy(epoch: int) -> int:
-        return await keys.run_pass(epoch) + await blobs.run_pass(epoch)
+        return await keys.run_pass(epoch) + await tokens.run_pass(epoch) + await blobs.run_pass(epoch)
 
     return [
         Loop("dispatcher", dispatcher.run_pass, timedelta(milliseconds=50), _ENGINE_LEASE, bell.rung),

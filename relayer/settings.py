@@ -197,6 +197,39 @@ class KeySettings(BaseSettings):
         return peppers
 
 
+def _origin(value: str) -> str:
+    """Refuse what is no address of a site: other software compares it byte by byte."""
+    parts = urlsplit(value)
+    local = parts.hostname in {"localhost", "127.0.0.1", "::1"}
+    good = parts.scheme == "https" or (parts.scheme == "http" and local)
+    if not (good and parts.hostname) or value != f"{parts.scheme}://{parts.netloc}" or "@" in parts.netloc:
+        raise ValueError(
+            "expected https://host, without a path or a slash at the end; http:// on this machine only"
+        )
+    return value
+
+
+class TokenSettings(BaseSettings):
+    """Who issues access tokens, for whom, and the secret under which the keys that sign them are kept.
+
+    `issuer` is the public address of the API; `audience` is the issuer where nothing else is given. `former_secret` still
+    reads what it encrypted.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="JOBSEAL_TOKENS_")
+
+    issuer: Annotated[str, AfterValidator(_origin)]
+    audience: Annotated[str, StringConstraints(min_length=1, max_length=255)] | None = None
+    secret: Annotated[SecretBytes, Field(min_length=32)]
+    former_secret: Annotated[SecretBytes, Field(min_length=32)] | None = None
+    lifetime: Annotated[timedelta, Field(ge=timedelta(minutes=1), le=timedelta(minutes=10))] = timedelta(
+        minutes=10
+    )
+    rotate_every: Annotated[timedelta, Field(ge=timedelta(days=1), le=timedelta(days=365))] = timedelta(
+        days=30
+    )
+
+
 _CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 

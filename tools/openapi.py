@@ -22,6 +22,7 @@ from relayer.settings import (
     KeySettings,
     RedisSettings,
     RegistrySettings,
+    TokenSettings,
 )
 
 REFERENCE = snapshot.ROOT / "docs/reference"
@@ -40,6 +41,7 @@ def describe() -> dict[str, Any]:
         BlobSettings(folder=snapshot.ROOT / ".build/blobs"),
         KeySettings(pepper=SecretBytes(b"nothing is kept")),
         RedisSettings(url=SecretStr("redis://localhost")),
+        TokenSettings(issuer="https://jobseal.example", secret=SecretBytes(bytes(32))),
     )
     return create_app(settings).openapi()
 

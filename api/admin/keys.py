@@ -8,13 +8,14 @@ from fastapi import APIRouter, Query, Request, Response
 from api.admin.access import AdminReader, AdminWriter
 from api.admin.tenants import parse_tenant
 from api.bodies import json_response, read_json, validate
-from api.keys.schemas import ID_PREFIX, CreateKeyBody, KeyPage, NewKeyBody, key_body, new_key_body
+from api.keys.schemas import CreateKeyBody, KeyPage, NewKeyBody, key_body, new_key_body
 from api.pagination import Listing, PageQuery, read_page
 from api.schemas import problems, request_body
 from api.services import ServicesDep
 from relayer.model.ids import from_public
 from relayer.tenants.errors import KeyNotFoundError
 from relayer.tenants.key_repository import ApiKey
+from relayer.tenants.keys import KEY_PREFIX
 
 router = APIRouter(prefix="/v1/admin", tags=["administration"])
 
@@ -71,7 +72,7 @@ async def list_keys(
 )
 async def revoke(key_id: str, admin: AdminWriter) -> Response:
     """End a key and every access token that was issued through it, everywhere within a minute."""
-    wanted = from_public(ID_PREFIX, key_id)
+    wanted = from_public(KEY_PREFIX, key_id)
     if wanted is None:
         raise KeyNotFoundError
     keys = admin.services.keys

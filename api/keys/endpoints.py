@@ -8,7 +8,6 @@ from fastapi import APIRouter, Query, Request, Response
 from api.auth import KeyReader, KeyWriter
 from api.bodies import json_response, read_json, validate
 from api.keys.schemas import (
-    ID_PREFIX,
     CreateKeyBody,
     KeyBody,
     KeyPage,
@@ -25,6 +24,7 @@ from relayer.model.ids import from_public, to_public
 from relayer.tenants.errors import KeyNotFoundError
 from relayer.tenants.key_repository import ApiKey
 from relayer.tenants.key_service import NewKey
+from relayer.tenants.keys import KEY_PREFIX
 
 router = APIRouter(prefix="/v1/keys", tags=["keys"])
 
@@ -111,12 +111,12 @@ async def revoke(request: Request, key_id: str, principal: KeyWriter, services: 
 
 
 def _id(text: str) -> UUID:
-    key_id = from_public(ID_PREFIX, text)
+    key_id = from_public(KEY_PREFIX, text)
     if key_id is None:
         raise KeyNotFoundError
     return key_id
 
 
 def _made(services: Services, new: NewKey) -> Response:
-    headers = _NO_STORE | {"Location": f"/v1/keys/{to_public(ID_PREFIX, new.id)}"}
+    headers = _NO_STORE | {"Location": f"/v1/keys/{to_public(KEY_PREFIX, new.id)}"}
     return json_response(new_key_body(new, services.clock()), 201, headers)

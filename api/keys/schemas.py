@@ -13,10 +13,10 @@ from relayer.model.ids import to_public
 from relayer.tenants.addresses import MAX_NETWORKS, Network, parse_network
 from relayer.tenants.key_repository import ApiKey
 from relayer.tenants.key_service import MAX_OVERLAP, KeyRequest, NewKey
+from relayer.tenants.keys import KEY_PREFIX
 from relayer.tenants.principal import Mode
 from relayer.tenants.scopes import Scope
 
-ID_PREFIX = "key"
 _DAY_S = 86_400
 
 State = Literal["live", "expired", "revoked"]
@@ -111,7 +111,7 @@ class KeyPage(BaseModel):
 def key_body(key: ApiKey, now: datetime) -> dict[str, Any]:
     """Write a key as `KeyBody` describes it."""
     return {
-        "id": to_public(ID_PREFIX, key.id),
+        "id": to_public(KEY_PREFIX, key.id),
         "name": key.name,
         "mode": key.mode.value,
         "state": _state(key, now),
@@ -122,7 +122,7 @@ def key_body(key: ApiKey, now: datetime) -> dict[str, Any]:
         "expires_at": in_utc(key.expires_at),
         "revoked_at": in_utc(key.revoked_at),
         "last_used_at": in_utc(key.last_used_at),
-        "rotated_from": None if key.rotated_from is None else to_public(ID_PREFIX, key.rotated_from),
+        "rotated_from": None if key.rotated_from is None else to_public(KEY_PREFIX, key.rotated_from),
     }
 
 

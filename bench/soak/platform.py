@@ -86,6 +86,8 @@ class Platform:
             "JOBSEAL_REGISTRY_CHAIN_ID": str(_CHAIN_ID),
             "JOBSEAL_REGISTRY_ADDRESS": f"0x{_ADDRESS.hex()}",
             "JOBSEAL_KEYS_PEPPER": pepper,
+            "JOBSEAL_TOKENS_ISSUER": f"http://127.0.0.1:{self.api_port}",
+            "JOBSEAL_TOKENS_SECRET": secrets.token_hex(32),
             "JOBSEAL_API_PORT": str(self.api_port),
         }
         self._add("api", ["api"], common | api)

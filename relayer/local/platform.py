@@ -205,6 +205,8 @@ class Platform:
             "JOBSEAL_DATABASE_URL": self._database_url(roles.API, passwords.api),
             "JOBSEAL_ADMIN_DATABASE_URL": addresses.admin_database_url,
             "JOBSEAL_KEYS_PEPPER": self._secret("pepper"),
+            "JOBSEAL_TOKENS_ISSUER": addresses.api_url,
+            "JOBSEAL_TOKENS_SECRET": self._secret("tokens"),
             "JOBSEAL_API_HOST": LOCALHOST,
             "JOBSEAL_API_PORT": addresses.api_url.rpartition(":")[2],
         }

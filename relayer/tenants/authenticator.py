@@ -1,4 +1,8 @@
-"""Who makes a request: the check of what it shows."""
+"""Who makes a request: the check of the key or the access token that it shows."""
+
+import hmac
+from dataclasses import replace
+from uuid import UUID
 
 from relayer.model.clock import Clock, utc_now
 from relayer.settings import KeySettings
@@ -10,10 +14,12 @@ from relayer.tenants.key_cache import KeyCache
 from relayer.tenants.keys import Peppers, is_well_formed
 from relayer.tenants.last_used import LastUsed
 from relayer.tenants.principal import Principal
+from relayer.tenants.token_format import looks_like_token
+from relayer.tenants.token_service import TokenService
 
 
 class Authenticator:
-    """Checks keys, in the database role of the API."""
+    """Checks keys and tokens, in the database role of the API; without `tokens` it takes keys alone."""
 
     def __init__(
         self,
@@ -21,52 +27,84 @@ class Authenticator:
         settings: KeySettings,
         clock: Clock = utc_now,
         *,
+        tokens: TokenService | None = None,
         cache: KeyCache | None = None,
         last_used: LastUsed | None = None,
     ) -> None:
         self._db = db
         self._peppers = Peppers(settings)
         self._clock = clock
+        self._tokens = tokens
         self._cache = cache or KeyCache()
         self._last_used = last_used or LastUsed(db)
 
-    async def authenticate(self, key: str, address: str | None = None) -> Principal | None:
-        """Who holds this key; None where it is malformed (found without any I/O), unknown, revoked or expired.
+    async def authenticate(self, credential: str, address: str | None = None) -> Principal | None:
+        """Who shows this key or token; None where it is malformed (found without any I/O), unknown, revoked or expired.
 
         Args:
-            key: what the request shows.
+            credential: what the request shows.
             address: of the client, where it has one.
 
         Raises:
-            AddressNotAllowedError: the key is good, but not from there.
-            TenantSuspendedError: the key is good, and its tenant is suspended.
+            AddressNotAllowedError: it is good, but not from there.
+            TenantSuspendedError: it is good, and its tenant is suspended.
             UnavailableError: the database is away, and what it would say is not remembered.
 
         """
-        principal = await self.find_key(key)
-        if principal is None:
+        if self._tokens is not None and looks_like_token(credential):
+            principal = await self._by_token(self._tokens, credential)
+        else:
+            principal = await self._by_key(credential)
+        return self._admitted(principal, address)
+
+    async def authenticate_client(
+        self, key_id: UUID | None, secret: str, address: str | None
+    ) -> Principal | None:
+        """Who holds the key with this id and this secret, which are a client's of OAuth; else as `authenticate`."""
+        principal = await self._by_key(secret)
+        if principal is None or key_id is None:
+            return None
+        if not hmac.compare_digest(principal.key_id.bytes, key_id.bytes):
+            return None
+        return self._admitted(principal, address)
+
+    def _admitted(self, principal: Principal | None, address: str | None) -> Principal | None:
+        now = self._clock()
+        if principal is None or now >= principal.expires_at:
             return None
         if not admits(principal.addresses, address):
             raise AddressNotAllowedError(address)
         if principal.suspension_reason is not None:
             raise TenantSuspendedError(principal.suspension_reason)
-        self._last_used.note(principal.key_id, self._clock())
+        self._last_used.note(principal.key_id, now)
         return principal
 
-    async def find_key(self, key: str) -> Principal | None:
-        """Who holds this key, wherever he is."""
+    async def _by_key(self, key: str) -> Principal | None:
         if not is_well_formed(key):
             return None
         digest = self._peppers.digest(key)
+        known = self._cache.known(digest)
+        if known is not None:
+            return known
 
         async def look_up() -> Principal | None:
             digests = [digest, *self._peppers.former_digests(key)]
             async with self._db.statement() as conn:
                 return await key_repository.authenticate(conn, digests=digests, at=self._clock())
 
-        return self._unless_expired(await self._cache.find(digest, look_up))
+        return await self._cache.find(digest, look_up)
 
-    def _unless_expired(self, principal: Principal | None) -> Principal | None:
-        if principal is None or self._clock() >= principal.expires_at:
+    async def _by_token(self, tokens: TokenService, token: str) -> Principal | None:
+        """A token is good as long as its key is, and never for more than its key."""
+        claims = await tokens.read(token)
+        if claims is None:
             return None
-        return principal
+
+        async def look_up() -> Principal | None:
+            async with self._db.statement() as conn:
+                return await key_repository.authenticate(conn, key_id=claims.key_id, at=self._clock())
+
+        principal = await self._cache.find(claims.key_id, look_up)
+        if principal is None or principal.tenant_id != claims.tenant_id:
+            return None
+        return replace(principal, scopes=claims.scopes & principal.scopes, token_id=claims.jti)

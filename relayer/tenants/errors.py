@@ -63,6 +63,16 @@ class PrivilegeError(JobsealError):
         self.values = values
 
 
+class NotGrantedError(JobsealError):
+    """A token was asked for with scopes that its key does not have, or with none."""
+
+    def __init__(self, scopes: Sequence[str]) -> None:
+        super().__init__(
+            f"the API key does not have {' '.join(scopes)}" if scopes else "a token needs one scope or more"
+        )
+        self.scopes = scopes
+
+
 class AddressNotAllowedError(JobsealError):
     """A key is good, but not at the address of the client."""
 

@@ -37,12 +37,17 @@ class KeyCache:
         self._looking: dict[Handle, asyncio.Task[Principal | None]] = {}
         self._generation = 0
 
+    def known(self, handle: Handle) -> Principal | None:
+        """Give who is remembered; None where nobody is."""
+        entry = self._known.get(handle)
+        return entry[0] if entry is not None and self._monotonic() < entry[1] else None
+
     async def find(self, handle: Handle, look_up: Lookup) -> Principal | None:
         """Give what is remembered, or look; those who ask for the same meanwhile wait for the same look."""
+        known = self.known(handle)
+        if known is not None:
+            return known
         now = self._monotonic()
-        known = self._known.get(handle)
-        if known is not None and now < known[1]:
-            return known[0]
         if now < self._unknown.get(handle, now):
             return None
         task = self._looking.get(handle)

@@ -12,12 +12,11 @@ from psycopg.rows import TupleRow
 from relayer.model.ids import to_public
 from relayer.tenants.addresses import Network
 from relayer.tenants.audit import Target, instant
+from relayer.tenants.keys import KEY_PREFIX
 from relayer.tenants.plans import Limits
 from relayer.tenants.principal import Mode, Principal
 
 Connection = AsyncConnection[TupleRow]
-
-KEY_PREFIX = "key"
 
 _LIMITS = ", ".join(field.name for field in fields(Limits))
 

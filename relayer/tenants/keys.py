@@ -14,6 +14,7 @@ import zlib
 from relayer.settings import KeySettings
 from relayer.tenants.principal import Mode
 
+KEY_PREFIX = "key"
 FAMILY = "jsl_"
 PREFIXES = {Mode.LIVE: f"{FAMILY}live_", Mode.TEST: f"{FAMILY}test_"}
 PREFIX_LENGTH = 9

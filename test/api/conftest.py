@@ -44,6 +44,7 @@ from relayer.settings import (
     KeySettings,
     RedisSettings,
     RegistrySettings,
+    TokenSettings,
 )
 from relayer.store import leases
 from relayer.store.blobs import LocalBlobStore
@@ -54,6 +55,8 @@ from relayer.tenants.scopes import Scope
 from relayer.tenants.service import TenantService
 
 KEYS = KeySettings(pepper=SecretBytes(b"pepper of the tests"))
+ISSUER = "https://jobs.example.com"
+TOKENS = TokenSettings(issuer=ISSUER, secret=SecretBytes(b"secret of the tests, 32 bytes long"))
 MAX_BLOB_BYTES = 100_000
 Body = dict[str, Any]
 ROOM = replace(
@@ -79,6 +82,7 @@ def settings_for(
         BlobSettings(folder=folder, max_bytes=MAX_BLOB_BYTES),
         KEYS,
         RedisSettings(url=SecretStr(redis_url)),
+        TOKENS,
     )
 
 

@@ -16,7 +16,7 @@ from relayer.local.process import free_port
 from relayer.store.database import Database
 from relayer.store.registries import RegistryRow
 
-from .conftest import KEYS, NO_REDIS, new_key
+from .conftest import KEYS, NO_REDIS, TOKENS, new_key
 
 SIZE = 200 << 20
 PIECE = bytes(range(256)) * 4096
@@ -66,6 +66,8 @@ async def test_two_hundred_megabytes_pass_through_little_memory(
         "JOBSEAL_BLOBS_FOLDER": str(tmp_path / "blobs"),
         "JOBSEAL_KEYS_PEPPER": KEYS.pepper.get_secret_value().decode(),
         "JOBSEAL_REDIS_URL": NO_REDIS,
+        "JOBSEAL_TOKENS_ISSUER": TOKENS.issuer,
+        "JOBSEAL_TOKENS_SECRET": TOKENS.secret.get_secret_value().decode(),
     }
     pieces = SIZE // len(PIECE)
     digest = hashlib.sha256()

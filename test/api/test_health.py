@@ -72,7 +72,7 @@ async def test_the_api_outlives_its_database(tmp_path: Path) -> None:
                 await assert_away(caller, address, passwords.api)
                 server.start()
                 # The pool goes on by itself; how soon is its own affair.
-                while (await client.get("/health/ready")).status_code != 200:
+                while (await client.get("/health/ready")).status_code != 200:  # noqa: ASYNC110 - no event tells
                     await asyncio.sleep(0.02)
                 job = await caller.submitted()
                 assert (await caller.get(f"/v1/jobs/{job['id']}")).status_code == 200

@@ -16,8 +16,9 @@ from relayer.model.ids import from_public, to_public
 from relayer.tenants.addresses import parse_network
 from relayer.tenants.bootstrap import OPERATOR
 from relayer.tenants.bootstrap import bootstrap as make_first_key
-from relayer.tenants.key_repository import KEY_PREFIX, ApiKey
+from relayer.tenants.key_repository import ApiKey
 from relayer.tenants.key_service import KeyRequest, NewKey
+from relayer.tenants.keys import KEY_PREFIX
 from relayer.tenants.principal import Mode
 from relayer.tenants.scopes import EVERY_SCOPE
 

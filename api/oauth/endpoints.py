@@ -1,0 +1,119 @@
+"""The endpoints of OAuth 2.0: tokens for keys (RFC 6749), their end (RFC 7009), and what checks them (RFC 8414)."""
+
+import re
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from api.bodies import json_response
+from api.oauth.errors import NO_STORE, OAuthError
+from api.oauth.forms import authenticate_client, read_form, unavailable
+from api.oauth.schemas import JwksBody, MetadataBody, TokenBody, form_body, oauth_problems
+from api.services import ServicesDep
+from relayer.model.errors import UnavailableError
+from relayer.tenants.errors import NotGrantedError
+from relayer.tenants.keys import FAMILY
+from relayer.tenants.scopes import EVERY_SCOPE
+
+router = APIRouter(tags=["oauth"])
+
+GRANT_TYPE = "client_credentials"
+# Keys are published an hour before they sign.
+_JWKS_MAX_AGE_S = 300
+_METADATA_MAX_AGE_S = 3600
+
+_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+(?: [\x21\x23-\x5b\x5d-\x7e]+)*")
+
+
+@router.post(
+    "/oauth/token",
+    summary="Exchange an API key for an access token",
+    responses={200: {"model": TokenBody}, **oauth_problems(400, 401, 413, 503)},
+    openapi_extra=form_body("grant_type", "client_id", "client_secret", "scope", required=["grant_type"]),
+)
+async def token(request: Request, services: ServicesDep) -> Response:
+    """Give a token of ten minutes that may do what the key may, or the part of it that `scope` names."""
+    form = await read_form(request)
+    principal = await authenticate_client(request, services, form)
+    grant_type = form.get("grant_type")
+    if grant_type is None:
+        raise OAuthError("invalid_request", f"send grant_type={GRANT_TYPE}")
+    if grant_type != GRANT_TYPE:
+        raise OAuthError("unsupported_grant_type", f"the only grant_type is {GRANT_TYPE}")
+    scope = form.get("scope")
+    if scope is not None and not _SCOPE.fullmatch(scope):
+        raise OAuthError("invalid_scope", "scope is a list of names with one space between two")
+    try:
+        issued = await services.access.tokens.issue(principal, None if scope is None else scope.split(" "))
+    except NotGrantedError as error:
+        raise OAuthError("invalid_scope", str(error)) from None
+    except UnavailableError:
+        raise unavailable() from None
+    body = {
+        "access_token": issued.text,
+        "token_type": "Bearer",
+        "expires_in": int(issued.lifetime.total_seconds()),
+        "scope": " ".join(sorted(issued.claims.scopes)),
+    }
+    return json_response(body, headers=NO_STORE)
+
+
+@router.post(
+    "/oauth/revoke",
+    summary="Revoke an access token",
+    responses={200: {"description": "The token is good no more"}, **oauth_problems(400, 401, 413, 503)},
+    openapi_extra=form_body("token", "token_type_hint", "client_id", "client_secret", required=["token"]),
+)
+async def revoke(request: Request, services: ServicesDep) -> Response:
+    """End a token of the client's own; one that is no token, or has ended, is no error."""
+    form = await read_form(request)
+    principal = await authenticate_client(request, services, form)
+    text = form.get("token")
+    if text is None:
+        raise OAuthError("invalid_request", "send the access token as token")
+    if text.startswith(FAMILY):
+        raise OAuthError("unsupported_token_type", "this is an API key; revoke it with DELETE /v1/keys/{id}")
+    tokens = services.access.tokens
+    try:
+        claims = await tokens.read(text)
+        if claims is not None and claims.key_id != principal.key_id:
+            raise OAuthError("unauthorized_client", "the token was issued to another client")
+        if claims is not None:
+            await tokens.revoke(claims)
+    except UnavailableError:
+        raise unavailable() from None
+    return Response(status_code=200, headers=NO_STORE)
+
+
+@router.get("/oauth/jwks", summary="The keys that sign access tokens", responses={200: {"model": JwksBody}})
+async def jwks(services: ServicesDep) -> Response:
+    """Give the public keys as a JWK Set: those that sign, that have signed, and that will."""
+    headers = {"Cache-Control": f"public, max-age={_JWKS_MAX_AGE_S}"}
+    return json_response(await services.access.tokens.jwks(), headers=headers)
+
+
+@router.get(
+    "/.well-known/oauth-authorization-server",
+    summary="What this authorization server can do",
+    responses={200: {"model": MetadataBody}},
+)
+async def metadata(services: ServicesDep) -> Response:
+    """Give the metadata of RFC 8414."""
+    headers = {"Cache-Control": f"public, max-age={_METADATA_MAX_AGE_S}"}
+    return json_response(_metadata(services.issuer), headers=headers)
+
+
+def _metadata(issuer: str) -> dict[str, Any]:
+    methods = ["client_secret_basic", "client_secret_post"]
+    return {
+        "issuer": issuer,
+        "token_endpoint": f"{issuer}/oauth/token",
+        "token_endpoint_auth_methods_supported": methods,
+        "revocation_endpoint": f"{issuer}/oauth/revoke",
+        "revocation_endpoint_auth_methods_supported": methods,
+        "jwks_uri": f"{issuer}/oauth/jwks",
+        "grant_types_supported": [GRANT_TYPE],
+        # There is no authorization endpoint that could respond.
+        "response_types_supported": [],
+        "scopes_supported": sorted(EVERY_SCOPE),
+    }
