@@ -3,16 +3,19 @@
 import re
 from typing import Any
 
+import structlog
 from fastapi import APIRouter, Request, Response
 
 from api.bodies import json_response
 from api.oauth.errors import NO_STORE, OAuthError
 from api.oauth.forms import authenticate_client, read_form, unavailable
 from api.oauth.schemas import JwksBody, MetadataBody, TokenBody, form_body, oauth_problems
+from api.origin import origin_of
 from api.services import ServicesDep
 from relayer.model.errors import UnavailableError
+from relayer.model.ids import to_public
 from relayer.tenants.errors import NotGrantedError
-from relayer.tenants.keys import FAMILY
+from relayer.tenants.keys import FAMILY, KEY_PREFIX
 from relayer.tenants.scopes import EVERY_SCOPE
 
 router = APIRouter(tags=["oauth"])
@@ -21,6 +24,8 @@ GRANT_TYPE = "client_credentials"
 # Keys are published an hour before they sign.
 _JWKS_MAX_AGE_S = 300
 _METADATA_MAX_AGE_S = 3600
+
+_log = structlog.get_logger(__name__)
 
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+(?: [\x21\x23-\x5b\x5d-\x7e]+)*")
 
@@ -49,6 +54,13 @@ async def token(request: Request, services: ServicesDep) -> Response:
         raise OAuthError("invalid_scope", str(error)) from None
     except UnavailableError:
         raise unavailable() from None
+    # Whoever finds one of its requests finds by its jti what to revoke.
+    _log.info(
+        "access_token_issued",
+        key=to_public(KEY_PREFIX, principal.key_id),
+        jti=str(issued.claims.jti),
+        request_id=request.state.request_id,
+    )
     body = {
         "access_token": issued.text,
         "token_type": "Bearer",
@@ -79,7 +91,7 @@ async def revoke(request: Request, services: ServicesDep) -> Response:
         if claims is not None and claims.key_id != principal.key_id:
             raise OAuthError("unauthorized_client", "the token was issued to another client")
         if claims is not None:
-            await tokens.revoke(claims)
+            await tokens.revoke(claims, origin_of(request, principal))
     except UnavailableError:
         raise unavailable() from None
     return Response(status_code=200, headers=NO_STORE)

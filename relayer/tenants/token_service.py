@@ -3,16 +3,18 @@
 import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from relayer.model.clock import Clock
-from relayer.model.ids import new_id
+from relayer.model.ids import new_id, to_public
 from relayer.settings import TokenSettings
 from relayer.store.database import Database
 from relayer.tenants import token_repository as repository
+from relayer.tenants.audit import Event, Origin, Target, instant, record
 from relayer.tenants.errors import NotGrantedError
+from relayer.tenants.keys import KEY_PREFIX
 from relayer.tenants.principal import Principal
 from relayer.tenants.revocations import RevokedTokens
 from relayer.tenants.signing import SigningKeys
@@ -101,15 +103,19 @@ class TokenService:
                 self._checked[digest] = claims
         return claims
 
-    async def revoke(self, claims: TokenClaims) -> None:
+    async def revoke(self, claims: TokenClaims, origin: Origin) -> None:
         """End a token before its time, everywhere within a minute; once more changes nothing.
+
+        `origin` is what the audit log says of who does it.
 
         Raises:
             UnavailableError: the database is away.
 
         """
         async with self._db.transaction(claims.tenant_id) as conn:
-            await repository.revoke(conn, claims, self._clock())
+            now = self._clock()
+            if await repository.revoke(conn, claims, now):
+                await record(conn, _revoked(claims, origin, now))
         self._revoked.add(claims.jti, claims.expires_at)
 
     async def jwks(self) -> dict[str, list[dict[str, str]]]:
@@ -121,3 +127,17 @@ class TokenService:
         """
         published = await self._signing.published()
         return {"keys": [to_jwk(kid, key) for kid, key in published.items()]}
+
+
+def _revoked(claims: TokenClaims, origin: Origin, at: datetime) -> Event:
+    return Event(
+        tenant_id=claims.tenant_id,
+        action="access_token.revoked",
+        origin=origin,
+        occurred_at=at,
+        targets=[
+            Target("access_token", str(claims.jti)),
+            Target("api_key", to_public(KEY_PREFIX, claims.key_id)),
+        ],
+        metadata={"scopes": sorted(claims.scopes), "expires_at": instant(claims.expires_at)},
+    )

@@ -237,6 +237,11 @@ async def test_a_revoked_token_is_refused_by_every_process_within_a_second(
         for _ in range(2):
             answer = await service.post("/oauth/revoke", token=token, token_type_hint="access_token")
             assert (answer.status_code, answer.content) == (200, b"")
+        (event,) = await acme.items("/v1/audit-events?action=access_token.revoked")
+        jti = jwt.decode(token, options={"verify_signature": False})["jti"]
+        assert [target["id"] for target in event["targets"]] == [jti, service.client_id]
+        assert event["actor"] == {"type": "api_key", "id": service.client_id, "name": "service"}
+        assert token not in str(event)
         assert_problem(await here.get("/v1/jobs"), 401, "access_token_invalid")
         await until_refused(there)
         assert (await untouched.get("/v1/jobs")).status_code == 200
@@ -332,3 +337,18 @@ async def test_a_database_that_is_away_refuses_nobody_for_good(settings: Setting
         assert answer.headers["retry-after"]
         assert_problem(await client.get("/oauth/jwks"), 503, "service_unavailable")
         assert_problem(await Caller(client, "a.b.c").get("/v1/jobs"), 503, "service_unavailable")
+
+
+async def test_a_suspended_tenant_gets_and_uses_no_token(acme: Caller, owner_db: Database) -> None:
+    service = await a_client(acme, "jobs:read")
+    user = Caller(acme.client, await service.token())
+    assert (await user.get("/v1/jobs")).status_code == 200
+    async with owner_db.transaction() as conn:
+        await conn.execute("UPDATE tenants SET suspended_at = now(), suspension_reason = 'unpaid'")
+    until = time.monotonic() + 1.0
+    while (answer := await user.get("/v1/jobs")).status_code == 200:
+        assert time.monotonic() < until
+        await asyncio.sleep(0.005)
+    assert_problem(answer, 403, "tenant_suspended")
+    body = assert_oauth_error(await service.exchange(), 400, "unauthorized_client")
+    assert "unpaid" in body["error_description"]
