@@ -30,10 +30,12 @@ from api.registry import RegistrySource
 from api.requests import RequestMiddleware
 from api.services import AdminServices, Services
 from api.streams import OpenStreams
+from api.usage import endpoints as usage
 from relayer.batches.receipts import ReceiptService
 from relayer.jobs.blob_service import BlobService
 from relayer.jobs.dead_letters import DeadLetterService
 from relayer.jobs.handlers.registry import Handlers, load_handlers
+from relayer.jobs.quotas import UsageService
 from relayer.jobs.service import JobService
 from relayer.jobs.watcher import Watcher
 from relayer.limits.limiter import Limiter
@@ -137,6 +139,7 @@ def create_app(
         events,
         dead_letters,
         blobs,
+        usage,
         keys,
         oauth,
         audit,
@@ -168,6 +171,7 @@ def _wire(settings: Settings, job_handlers: Handlers, clock: Clock) -> Services:
         jobs=JobService(db, registry, job_handlers, blob_store, clock),
         finished=FinishedAnswers(settings.database),
         dead_letters=DeadLetterService(db, clock),
+        usage=UsageService(db, clock),
         blobs=BlobService(db, blob_store, clock),
         receipts=ReceiptService(db),
         audit=AuditLog(db),

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
+from math import ceil
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -20,6 +21,7 @@ from relayer.jobs.errors import (
     JobEndedError,
     JobNotEndedError,
     OutputDeletedError,
+    QuotaExceededError,
     StorageFullError,
     WaitingCapError,
 )
@@ -156,6 +158,18 @@ def _waiting_cap(error: WaitingCapError) -> ProblemError:
     )
 
 
+def _quota_exceeded(error: QuotaExceededError) -> ProblemError:
+    meta = {
+        "violated_policies": [error.meter],
+        "meter": error.meter,
+        "used": ceil(error.used),
+        "limit": ceil(error.cap),
+        "resets_at": f"{error.resets_at:%Y-%m-%dT%H:%M:%SZ}",
+    }
+    wait = max(1, ceil(error.retry_after.total_seconds()))
+    return ProblemError(Code.QUOTA_EXCEEDED, str(error), meta=meta, headers={"Retry-After": str(wait)})
+
+
 def _job_ended(error: JobEndedError) -> ProblemError:
     meta = {"state": error.job.state.value, "billed": error.job.result_ready_at is not None}
     return ProblemError(Code.JOB_ALREADY_ENDED, str(error), meta=meta)
@@ -218,6 +232,7 @@ _PROBLEMS: dict[type[Exception], Callable[[Any], ProblemError]] = {
     IdempotencyKeyReusedError: _key_reused,
     BlobTooLargeError: _blob_too_large,
     WaitingCapError: _waiting_cap,
+    QuotaExceededError: _quota_exceeded,
     JobEndedError: _job_ended,
     JobNotEndedError: _job_not_ended,
     BlobNotFoundError: _blob_not_found,

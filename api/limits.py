@@ -163,6 +163,12 @@ def _policies(limits: Limits) -> tuple[Policy, dict[Action, Policy]]:
     )
 
 
+def policies_of(limits: Limits) -> list[Policy]:
+    """Give every rate that a tenant's requests are held to."""
+    key, rates = _policies(limits)
+    return [key, *rates.values()]
+
+
 def _suspect(address: str, credential: str) -> str:
     """Whom failures are counted for: an address and a kind of credential."""
     kind = (

@@ -14,6 +14,7 @@ from api.streams import OpenStreams
 from relayer.batches.receipts import ReceiptService
 from relayer.jobs.blob_service import BlobService
 from relayer.jobs.dead_letters import DeadLetterService
+from relayer.jobs.quotas import UsageService
 from relayer.jobs.service import JobService
 from relayer.jobs.watcher import Watcher
 from relayer.limits.store import SharedStore
@@ -51,6 +52,7 @@ class Services:
     finished: FinishedAnswers
     dead_letters: DeadLetterService
     blobs: BlobService
+    usage: UsageService
     receipts: ReceiptService
     audit: AuditLog
     streams: OpenStreams

@@ -27,6 +27,7 @@ from relayer.jobs.dispatcher import Dispatcher
 from relayer.jobs.handlers.registry import load_handlers
 from relayer.jobs.key_collector import KeyCollector
 from relayer.jobs.queue import JobQueue
+from relayer.jobs.quotas import QuotaWatch
 from relayer.jobs.reaper import Reaper
 from relayer.jobs.redriver import Redriver
 from relayer.jobs.submission_repository import BELL
@@ -52,7 +53,7 @@ from relayer.store.doorbell import Doorbell
 from relayer.store.registries import RegistryRow
 from relayer.tenants.token_collector import TokenCollector
 
-ENGINE_LOOPS = ("dispatcher", "reaper", "canceller", "redriver", "janitor")
+ENGINE_LOOPS = ("dispatcher", "reaper", "canceller", "redriver", "quotas", "janitor")
 CHAIN_LOOPS = ("batcher", "sender", "indexer")
 LOOPS = ENGINE_LOOPS + CHAIN_LOOPS
 _FIRST_TRY_AGAIN_S = 1.0
@@ -152,6 +153,7 @@ def _engine_loops(db: Database, bell: Doorbell) -> list[Loop]:
         Loop("reaper", reaper.run_pass, timedelta(seconds=1), _ENGINE_LEASE),
         Loop("canceller", canceller.run_pass, timedelta(milliseconds=250), _ENGINE_LEASE),
         Loop("redriver", redriver.run_pass, timedelta(seconds=1), _ENGINE_LEASE),
+        Loop("quotas", QuotaWatch(db, utc_now).run_pass, timedelta(seconds=10), _ENGINE_LEASE),
         Loop("janitor", tidy, timedelta(minutes=1)),
     ]
 

@@ -11,7 +11,7 @@ from bench.engine.marks import CountError
 
 _TALLY = """
 WITH usage AS (
-    SELECT job_id, count(*) AS events FROM usage_events WHERE tenant_id = ANY(%(tenants)s) GROUP BY job_id
+    SELECT job_id, count(*) AS events FROM usage_events WHERE meter = 'job_completed' AND tenant_id = ANY(%(tenants)s) GROUP BY job_id
 ), traces AS (
     SELECT job_id, array_agg(to_state) AS states FROM job_events WHERE tenant_id = ANY(%(tenants)s) GROUP BY job_id
 )

@@ -19,7 +19,7 @@ FLAWS = {
         "SELECT job_id FROM attempts WHERE state = 'succeeded' GROUP BY job_id HAVING count(*) > 1"
     ),
     "has usage other than once if completed, else none": """
-        SELECT j.id FROM jobs j LEFT JOIN usage_events u ON u.job_id = j.id
+        SELECT j.id FROM jobs j LEFT JOIN usage_events u ON u.job_id = j.id AND u.meter = 'job_completed'
         GROUP BY j.id, j.state HAVING count(u.id) <> (j.state IN ('completed', 'confirming', 'confirmed'))::int
     """,
     "shares its ticket": """

@@ -14,6 +14,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, class_row, kwargs_row
 
 from relayer.jobs.handlers.base import Mode
+from relayer.jobs.quota_repository import METERED
 from relayer.jobs.records import LostAttempt, OpenAttempt
 from relayer.jobs.transition import MOVES
 from relayer.model.lifecycle import JobState
@@ -73,19 +74,21 @@ CHECK = f"""
 SELECT a.id, j.cancel_requested_at IS NOT NULL, false
 {_HELD}"""  # constants only
 
-_FINISH = """
+_FINISH = f"""
 WITH held AS MATERIALIZED (
     SELECT a.id, h.state, h.error, h.log_tail
     FROM attempts a
     JOIN unnest(%(ids)s::uuid[], %(tokens)s::bigint[], %(states)s::text[], %(errors)s::jsonb[], %(log_tails)s::text[])
          AS h (id, token, state, error, log_tail) ON h.id = a.id AND h.token = a.fencing_token
     WHERE a.state = 'running' ORDER BY a.id FOR UPDATE OF a
-)
-UPDATE attempts a SET state = h.state, error = h.error, log_tail = h.log_tail, finished_at = %(at)s,
-                      lease_expires_at = NULL
-FROM held h WHERE a.id = h.id
-RETURNING a.id
-"""
+), ended AS (
+    UPDATE attempts a SET state = h.state, error = h.error, log_tail = h.log_tail, finished_at = %(at)s,
+                          lease_expires_at = NULL
+    FROM held h WHERE a.id = h.id
+    RETURNING a.id, a.tenant_id, a.job_id, a.state, a.started_at
+), {METERED}
+SELECT id FROM ended
+"""  # noqa: S608  # constants only
 
 _REAP = """
 WITH expired AS MATERIALIZED (
@@ -111,7 +114,7 @@ ORDER BY j.expires_at LIMIT %(limit)s
 """
 
 # Attempts before jobs, as everywhere.
-_CANCELLED = """
+_CANCELLED = f"""
 WITH asked AS (
     SELECT id, state, state_version FROM jobs WHERE cancel_requested_at IS NOT NULL AND state IN ('created', 'processing')
       AND (state = 'created' OR cancel_requested_at < %(force_before)s)
@@ -123,12 +126,12 @@ WITH asked AS (
 ), ended AS (
     UPDATE attempts a SET state = 'cancelled', finished_at = %(at)s, lease_expires_at = NULL
     FROM live l WHERE a.id = l.id
-    RETURNING a.job_id, a.mode, a.queue_job_id
-)
+    RETURNING a.id, a.tenant_id, a.job_id, a.state, a.started_at, a.mode, a.queue_job_id
+), {METERED}
 SELECT q.id AS job_id, q.state, q.state_version, e.mode, e.queue_job_id
 FROM asked q LEFT JOIN ended e ON e.job_id = q.id
 WHERE q.state = 'created' OR e.job_id IS NOT NULL
-"""
+"""  # noqa: S608  # constants only
 
 
 @dataclass(frozen=True)

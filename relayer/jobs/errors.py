@@ -1,5 +1,7 @@
 """What may be wrong with what a tenant asks of jobs and blobs."""
 
+from datetime import datetime
+from decimal import Decimal
 from uuid import UUID
 
 from relayer.jobs.records import Job
@@ -26,6 +28,24 @@ class WaitingCapError(JobsealError):
             f"{cap} jobs are waiting, as many as this tenant may have; submit it when some have run"
         )
         self.cap = cap
+
+
+class QuotaExceededError(JobsealError):
+    """A quota of the tenant is used up until `resets_at`; nothing was accepted of this job.
+
+    `used` and `cap` are in units of the meter; `retry_after` says how long that is from now.
+    """
+
+    def __init__(self, meter: str, used: Decimal, cap: Decimal, resets_at: datetime, at: datetime) -> None:
+        super().__init__(
+            f"the quota of {meter} is used up: {used.normalize():f} of {cap.normalize():f}; "
+            f"it begins anew at {resets_at:%Y-%m-%dT%H:%M:%SZ}"
+        )
+        self.meter = meter
+        self.used = used
+        self.cap = cap
+        self.resets_at = resets_at
+        self.retry_after = resets_at - at
 
 
 class JobEndedError(JobsealError):

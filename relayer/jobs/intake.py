@@ -10,13 +10,14 @@ from datetime import datetime
 from uuid import UUID
 
 import psycopg
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncCursor
 from psycopg.rows import TupleRow
 
 from relayer.jobs import blob_repository, repository
 from relayer.jobs import submission_repository as submissions
 from relayer.jobs.blob_references import parse_reference
 from relayer.jobs.errors import WaitingCapError
+from relayer.jobs.quotas import Allowance, Quotas
 from relayer.jobs.records import Job
 from relayer.jobs.submission import Prepared
 from relayer.jobs.submission_repository import UsedKey
@@ -42,12 +43,16 @@ Outcome = Submitted | JobsealError
 
 @dataclass
 class _Order:
-    """What one tenant asks for by one route, by number; `open` is what has no outcome yet."""
+    """What one tenant asks for by one route, by number; `open` is what has no outcome yet.
+
+    `is_near`: so near a quota that it has to be judged in the transaction that submits.
+    """
 
     tenant: UUID
     route: str
     open: dict[int, Prepared]
     outcomes: dict[int, Outcome] = field(default_factory=dict)
+    is_near: bool = False
 
     @property
     def at(self) -> datetime:
@@ -76,6 +81,7 @@ class Intake:
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self._quotas = Quotas(db)
         self._waiting_room = WaitingRoom(db)
         self._together = Coalescer[Prepared, Submitted](self._take_group, lanes=_LANES)
 
@@ -85,6 +91,7 @@ class Intake:
         Raises:
             UnknownBlobError: the input names a blob that is not the tenant's.
             IdempotencyKeyReusedError: the key came before with another fingerprint.
+            QuotaExceededError: the tenant used up a quota.
             WaitingCapError: the tenant has as many waiting jobs as it may have.
             UnavailableError: the database is away.
 
@@ -106,7 +113,19 @@ class Intake:
         first = prepared[0].new
         order = _Order(first.tenant, first.route, dict(enumerate(prepared)))
         await self._admit(order)
+        await self._make(order)
+        return [order.outcomes[number] for number in range(len(prepared))]
+
+    async def _make(self, order: _Order) -> None:
+        """Make an order's jobs in a transaction of their own."""
+        if not order.open:
+            return
         async with self._db.transaction(order.tenant) as conn:
+            if order.is_near:
+                wanted = len(order.open)
+                allowance = await self._quotas.allow_exactly(conn, order.tenant, wanted, order.at)
+                if allowance.exceeded is not None:
+                    await _refuse_beyond(conn, order, allowance.jobs, allowance.exceeded)
             await _refuse_unowned(conn, order)
             if order.open:
                 news = order.without_repeats()
@@ -117,7 +136,6 @@ class Intake:
                 await _use_blobs(conn, [one for one in news.values() if one.new.id in made])
                 _settle_made(order, made)
                 await _replay(conn, order)
-        return [order.outcomes[number] for number in range(len(prepared))]
 
     async def _take_group(self, group: Sequence[Prepared]) -> list[Submitted | Exception]:
         """Make jobs of several tenants in one round trip."""
@@ -125,15 +143,7 @@ class Intake:
         for order in orders:
             await self._admit(order)
         try:
-            async with self._db.transaction(pipelined=True) as conn:
-                inserted = []
-                # In one order everywhere, so that no two groups wait for each other.
-                for order in (one for one in orders if one.open):
-                    await act_for(conn, order.tenant)
-                    news = [one.new for one in order.without_repeats().values()]
-                    inserted.append(
-                        (order, await submissions.insert_jobs(conn, order.tenant, order.route, news))
-                    )
+            inserted = await self._insert([one for one in orders if one.open and not one.is_near])
         except psycopg.Error:
             if len(group) == 1:
                 raise
@@ -144,8 +154,23 @@ class Intake:
             if order.open:
                 async with self._db.transaction(order.tenant) as conn:
                     await _replay(conn, order)
+        for order in (one for one in orders if one.is_near):
+            await self._make(order)
         outcomes = {number: outcome for order in orders for number, outcome in order.outcomes.items()}
         return [outcomes[number] for number in range(len(group))]
+
+    async def _insert(self, orders: Sequence[_Order]) -> list[tuple[_Order, AsyncCursor[TupleRow]]]:
+        """Make the jobs of orders in one pipelined transaction; give what tells their tickets."""
+        if not orders:
+            return []
+        async with self._db.transaction(pipelined=True) as conn:
+            inserted = []
+            # In one order everywhere, so that no two groups wait for each other.
+            for order in orders:
+                await act_for(conn, order.tenant)
+                news = [one.new for one in order.without_repeats().values()]
+                inserted.append((order, await submissions.insert_jobs(conn, order.tenant, order.route, news)))
+        return inserted
 
     async def _take_alone(self, one: Prepared) -> Submitted | Exception:
         try:
@@ -154,22 +179,36 @@ class Intake:
             return error
 
     async def _admit(self, order: _Order) -> None:
-        """Keep what may wait; a request that was accepted before needs no room."""
-        room, cap = await self._waiting_room.enter(order.tenant, len(order.open))
-        if room == len(order.open):
+        """Keep what the quotas allow and what may wait."""
+        wanted = len(order.open)
+        allowance = await self._quotas.allow(order.tenant, wanted, order.at)
+        order.is_near = allowance is None
+        allowance = allowance or Allowance(wanted)
+        room, cap = await self._waiting_room.enter(order.tenant, allowance.jobs)
+        if room == wanted:
             return
+        is_full = allowance.exceeded is None or room < allowance.jobs
+        refusal = WaitingCapError(cap) if is_full else allowance.exceeded
+        assert refusal is not None
         async with self._db.transaction(order.tenant) as conn:
-            known = set(
-                await submissions.used_keys(conn, order.tenant, order.route, order.keys(order.open), order.at)
-            )
-        for number, one in list(order.open.items()):
-            if one.new.key is not None and one.new.key in known:
-                continue
-            if room > 0:
-                room -= 1
-                known |= order.keys([number])
-            else:
-                order.end(number, WaitingCapError(cap))
+            await _refuse_beyond(conn, order, room, refusal)
+
+
+async def _refuse_beyond(
+    conn: AsyncConnection[TupleRow], order: _Order, room: int, refusal: JobsealError
+) -> None:
+    """Keep as many as there is room for; a request that was accepted before needs none."""
+    known = set(
+        await submissions.used_keys(conn, order.tenant, order.route, order.keys(order.open), order.at)
+    )
+    for number, one in list(order.open.items()):
+        if one.new.key is not None and one.new.key in known:
+            continue
+        if room > 0:
+            room -= 1
+            known |= order.keys([number])
+        else:
+            order.end(number, refusal)
 
 
 def _orders(group: Sequence[Prepared]) -> list[_Order]:

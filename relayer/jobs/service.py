@@ -56,6 +56,7 @@ class JobService:
             UnknownBlobError: the input names a blob that is not the tenant's.
             IdempotencyKeyReusedError: the key came before with another fingerprint.
             WaitingCapError: the tenant has as many waiting jobs as it may have.
+            QuotaExceededError: the tenant used up a quota of its day or its month.
             UnavailableError: the database is away.
 
         """
@@ -105,6 +106,7 @@ class JobService:
             UnknownKindError, InvalidInputError, UnknownBlobError: its input is not accepted any more.
             IdempotencyKeyReusedError: the key came before with another job.
             WaitingCapError: the tenant has as many waiting jobs as it may have.
+            QuotaExceededError: the tenant used up a quota of its day or its month.
             UnavailableError: the database is away.
 
         """

@@ -10,6 +10,7 @@ import orjson
 from psycopg import AsyncConnection, AsyncCursor
 from psycopg.rows import TupleRow, class_row
 
+from relayer.jobs.quota_repository import COUNT_INTO, JOBS, SHARD
 from relayer.jobs.records import Job, Priority
 from relayer.model.lifecycle import JobState
 
@@ -58,6 +59,11 @@ WITH n AS MATERIALIZED (
     ORDER BY 1, 2, 3
     ON CONFLICT (tenant_id, kind, priority) DO UPDATE SET due_at = least(q.due_at, excluded.due_at), looks = 0
     RETURNING due_at
+), counted AS (
+    INSERT INTO usage_counters AS c (period, meter, tenant_id, shard, quantity)
+    SELECT (j.created_at AT TIME ZONE 'UTC')::date, '{JOBS}', j.tenant_id, {SHARD}, count(*) FROM j
+    GROUP BY 1, 3 ORDER BY 1, 3
+    {COUNT_INTO}
 )
 SELECT id, ticket FROM j
 WHERE (SELECT count(pg_notify('{BELL}', '')) FROM queue WHERE due_at <= %(at)s) >= 0

@@ -60,7 +60,7 @@ def test_rq_and_jobseal_do_every_job_once(stores: Stores, tmp_path: Path) -> Non
     total = totals[-1]
     with psycopg.connect(stores.owner_url) as connection:
         kept = connection.execute(
-            """SELECT (SELECT count(*) FROM jobs WHERE state = 'completed'), (SELECT count(*) FROM usage_events),
+            """SELECT (SELECT count(*) FROM jobs WHERE state = 'completed'), (SELECT count(*) FROM usage_events WHERE meter = 'job_completed'),
                       (SELECT count(DISTINCT output_hash) FROM jobs)"""
         ).fetchone()
     assert kept == (total,) * 3
@@ -74,7 +74,9 @@ def test_rq_and_jobseal_do_every_job_once(stores: Stores, tmp_path: Path) -> Non
     # The books are read, not believed: one usage event less, and the same turn is refused.
     asyncio.run(_tally(stores)).require(total)
     with psycopg.connect(stores.owner_url) as connection:
-        connection.execute("DELETE FROM usage_events WHERE id = (SELECT min(id) FROM usage_events)")
+        connection.execute(
+            "DELETE FROM usage_events WHERE id = (SELECT min(id) FROM usage_events WHERE meter = 'job_completed')"
+        )
     with pytest.raises(CountError, match=f"{total} jobs ran, but .* billed_once={total - 1}"):
         asyncio.run(_tally(stores)).require(total)
 

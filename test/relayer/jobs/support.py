@@ -127,7 +127,7 @@ class Platform:
         return [row[0] for row in rows]
 
     async def usage(self) -> int:
-        ((count,),) = await self.rows("SELECT count(*) FROM usage_events")
+        ((count,),) = await self.rows("SELECT count(*) FROM usage_events WHERE meter = 'job_completed'")
         return int(count)
 
     async def runner_of(self, job: Job) -> int:

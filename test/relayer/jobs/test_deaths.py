@@ -119,7 +119,9 @@ class Engine:
             completed = int(state == "completed")
             assert (path.count("completed"), tries.count("succeeded")) == (completed, completed)
             assert tries.count("dispatched") + tries.count("running") <= 1
-            usage = await self.platform.rows("SELECT meter FROM usage_events WHERE job_id = %s", job)
+            usage = await self.platform.rows(
+                "SELECT meter FROM usage_events WHERE job_id = %s AND meter = 'job_completed'", job
+            )
             assert usage == [("job_completed",)] * completed
             news = await self.platform.rows("SELECT topic FROM outbox WHERE job_id = %s", job)
             assert news == ([(f"job.{state}",)] if state in ENDS else [])

@@ -137,7 +137,7 @@ async def test_isolated_jobs_succeed_fail_and_crash(
     async with owner_db.transaction() as conn:
         cursor = await conn.execute("SELECT log_tail FROM attempts WHERE job_id = %s", [crashes.id])
         assert await cursor.fetchone() == ("last words\n",)
-        cursor = await conn.execute("SELECT count(*) FROM usage_events")
+        cursor = await conn.execute("SELECT count(*) FROM usage_events WHERE meter = 'job_completed'")
         assert await cursor.fetchone() == (2,)
 
 

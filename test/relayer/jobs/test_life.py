@@ -316,7 +316,10 @@ class Life(RuleBasedStateMachine):
             assert all(may_move(JobState(a), JobState(b)) for a, b in pairwise(path)), path
             assert (path[-1], len(path)) == jobs[job][:2], "the state is not what the history says"
         used = dict(
-            await rows("SELECT job_id, count(*) FROM usage_events WHERE job_id = ANY(%s) GROUP BY 1", known)
+            await rows(
+                "SELECT job_id, count(*) FROM usage_events WHERE meter = 'job_completed' AND job_id = ANY(%s) GROUP BY 1",
+                known,
+            )
         )
         assert used == {job: 1 for job, path in paths.items() if "completed" in path}, (
             "usage is not once a job"

@@ -1,0 +1,18 @@
+"""Quotas: what a tenant used of a period, and which thresholds it was told of."""
+
+from importlib.resources import files
+
+from alembic import op
+
+revision = "0009"
+down_revision = "0008"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Apply."""
+    op.execute("SET LOCAL lock_timeout = '5s'")
+    sql = files("relayer.store.migrations.versions").joinpath("0009_quotas.sql").read_text("utf-8")
+    # The driver's own cursor: SQLAlchemy would read the colons of a cast as parameters.
+    op.get_bind().connection.cursor().execute(sql)
