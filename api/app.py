@@ -55,6 +55,7 @@ from relayer.settings import (
 from relayer.store.blobs import LocalBlobStore
 from relayer.store.database import Database
 from relayer.store.guard import Patience
+from relayer.telemetry.metrics import Metrics
 from relayer.tenants.access import Access
 from relayer.tenants.administration import Administration
 from relayer.tenants.audit_log import AuditLog
@@ -125,6 +126,7 @@ def create_app(
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.services = services
+    services.show_metrics()
     app.add_middleware(ShortWay, answers=services.finished)
     app.add_middleware(DeadlineMiddleware, bounds=Bounds.of(settings.api))
     app.add_middleware(RequestMiddleware)
@@ -158,6 +160,7 @@ def _wire(settings: Settings, job_handlers: Handlers, clock: Clock) -> Services:
     registry = RegistrySource(db, settings.registry)
     blob_store = LocalBlobStore(settings.blobs.folder)
     shared = SharedStore(settings.redis)
+    metrics = Metrics()
     return Services(
         db=db,
         registry=registry,
@@ -165,9 +168,13 @@ def _wire(settings: Settings, job_handlers: Handlers, clock: Clock) -> Services:
         access=Access(db, settings.database, settings.keys, settings.tokens, clock),
         keys=KeyService(db, settings.keys, clock),
         admission=Admission(
-            Limiter(shared), Lockouts(shared, LockoutRule("auth-failure")), settings.api.trusted_proxies
+            Limiter(shared),
+            Lockouts(shared, LockoutRule("auth-failure")),
+            settings.api.trusted_proxies,
+            metrics,
         ),
         shared=shared,
+        metrics=metrics,
         jobs=JobService(db, registry, job_handlers, blob_store, clock),
         finished=FinishedAnswers(settings.database),
         dead_letters=DeadLetterService(db, clock),

@@ -21,6 +21,7 @@ from api.rate_headers import rate_headers, seconds
 from relayer.limits.limiter import Limiter
 from relayer.limits.lockout import Lockouts
 from relayer.limits.policy import Charge, Policy, Verdict
+from relayer.telemetry.metrics import Metrics
 from relayer.tenants.plans import Limits
 from relayer.tenants.principal import Principal
 
@@ -45,8 +46,11 @@ class Action(Enum):
 class Admission:
     """Lets requests in, or raises the problem that they are refused with."""
 
-    def __init__(self, limiter: Limiter, failures: Lockouts, trusted: Sequence[Network]) -> None:
+    def __init__(
+        self, limiter: Limiter, failures: Lockouts, trusted: Sequence[Network], metrics: Metrics
+    ) -> None:
         self._limiter = limiter
+        self._metrics = metrics
         self._failures = failures
         self._trusted = trusted
         self._known: OrderedDict[bytes, float] = OrderedDict()
@@ -70,10 +74,10 @@ class Admission:
             self._limiter.check([Charge(UNAUTHENTICATED, address, 0)]),
         )
         if locked:
-            raise _locked_out(locked)
+            raise self._locked_out(locked)
         if not verdict.allowed:
             request.state.rate_headers = rate_headers(verdict)
-            raise _refused(verdict)
+            raise self._refused(verdict)
 
     async def count_failure(self, request: Request, address: str, credential: str | None) -> None:
         """Count a request that did not show who it is; None: it showed nothing.
@@ -85,11 +89,11 @@ class Admission:
         if credential is not None:
             self._known.pop(_pair(address, credential), None)
             if locked := await self._failures.failed(_suspect(address, credential)):
-                raise _locked_out(locked)
+                raise self._locked_out(locked)
         verdict = await self._limiter.check([Charge(UNAUTHENTICATED, address)])
         if not verdict.allowed:
             request.state.rate_headers = rate_headers(verdict)
-            raise _refused(verdict)
+            raise self._refused(verdict)
 
     def welcome(self, address: str, credential: str) -> None:
         """Remember that a credential was valid at its address."""
@@ -126,9 +130,20 @@ class Admission:
     async def _check(self, request: Request, action: Action, charges: Sequence[Charge]) -> None:
         verdict = await self._limiter.check(charges)
         request.state.rate_headers = rate_headers(verdict)
+        if verdict.is_local:
+            self._metrics.local_verdicts.inc()
         if verdict.allowed or (verdict.is_local and action is Action.READ):
             return
-        raise _reduced(verdict) if verdict.is_local else _refused(verdict)
+        raise self._refused(verdict)
+
+    def _refused(self, verdict: Verdict) -> ProblemError:
+        for standing in verdict.violated:
+            self._metrics.refused.labels(standing.charge.policy.name).inc()
+        return _reduced(verdict) if verdict.is_local else _limited(verdict)
+
+    def _locked_out(self, microseconds: int) -> ProblemError:
+        self._metrics.refused.labels("auth-failure").inc()
+        return _locked_out(microseconds)
 
     def _charges(self, principal: Principal) -> dict[Action, list[Charge]]:
         """Give what a request of each kind is charged, made once for as long as its key is remembered."""
@@ -181,7 +196,7 @@ def _pair(address: str, credential: str) -> bytes:
     return hashlib.blake2b(f"{address}\n{credential}".encode(), digest_size=16).digest()
 
 
-def _refused(verdict: Verdict) -> ProblemError:
+def _limited(verdict: Verdict) -> ProblemError:
     names = [standing.charge.policy.name for standing in verdict.violated]
     wait = seconds(verdict.retry_after)
     return ProblemError(

@@ -21,6 +21,7 @@ from relayer.limits.store import SharedStore
 from relayer.model.breaker import Breaker
 from relayer.model.clock import Clock
 from relayer.store.database import Database
+from relayer.telemetry.metrics import Metrics
 from relayer.tenants.access import Access
 from relayer.tenants.administration import Administration
 from relayer.tenants.audit_log import AuditLog
@@ -48,6 +49,7 @@ class Services:
     keys: KeyService
     admission: Admission
     shared: SharedStore
+    metrics: Metrics
     jobs: JobService
     finished: FinishedAnswers
     dead_letters: DeadLetterService
@@ -71,6 +73,17 @@ class Services:
         """Of what this process asks."""
         guard = self.db.guard
         return [self.shared.breaker, *([] if guard is None else [guard.breaker])]
+
+    def show_metrics(self) -> None:
+        """Let the metrics tell of breakers and queues."""
+        self.metrics.watch_breakers(self.breakers)
+        if self.db.guard is not None:
+            guard = self.db.guard
+            self.metrics.gauge(
+                "jobseal_database_waiting",
+                "Pieces of work that wait for a connection to PostgreSQL",
+                lambda: guard.waiting,
+            )
 
 
 async def _services(request: Request) -> Services:

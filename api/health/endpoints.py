@@ -9,8 +9,9 @@ from pydantic import BaseModel, ConfigDict
 from api.bodies import json_response
 from api.services import ServicesDep
 from relayer.model.errors import UnavailableError
+from relayer.telemetry.metrics import CONTENT_TYPE
 
-router = APIRouter(prefix="/health", tags=["health"])
+router = APIRouter(tags=["health"])
 
 
 class LiveBody(BaseModel):
@@ -47,7 +48,7 @@ class ReadyBody(BaseModel):
 
 
 @router.get(
-    "/live",
+    "/health/live",
     operation_id="get_liveness",
     summary="Whether the process answers",
     responses={200: {"model": LiveBody}},
@@ -58,7 +59,7 @@ async def live() -> Response:
 
 
 @router.get(
-    "/ready",
+    "/health/ready",
     operation_id="get_readiness",
     summary="Whether the process can serve",
     responses={200: {"model": ReadyBody}, 503: {"model": ReadyBody, "description": "It cannot"}},
@@ -76,6 +77,12 @@ async def ready(services: ServicesDep) -> Response:
         "breakers": {breaker.name: breaker.state.slug for breaker in services.breakers},
     }
     return json_response(body, 200 if is_ready else 503)
+
+
+@router.get("/metrics", include_in_schema=False)
+async def metrics(services: ServicesDep) -> Response:
+    """Give the metrics of this process to Prometheus; it speaks of no tenant."""
+    return Response(services.metrics.render(), media_type=CONTENT_TYPE)
 
 
 async def _part(check: Callable[[], Awaitable[object]]) -> dict[str, str]:

@@ -169,6 +169,11 @@ async def test_without_redis_reads_pass_and_writes_are_held_by_the_process(
         assert [answer.status_code for answer in answers] == [202] * 5 + [503]
         assert_problem(answers[5], 503, "temporarily_reduced_capacity")
         assert int(answers[5].headers["retry-after"]) >= 1
+        metrics = (await client.get("/metrics")).text
+        assert 'jobseal_breaker_state{part="redis"} 2.0' in metrics
+        assert 'jobseal_breaker_state{part="postgresql"} 0.0' in metrics
+        assert 'jobseal_api_refused_total{policy="tenant-submit"} 1.0' in metrics
+        assert "jobseal_api_local_verdicts_total 15.0" in metrics
         for _ in range(10):
             assert_problem(await Caller(client, generate_key()).get("/v1/jobs"), 401, "api_key_invalid")
         assert_problem(await Caller(client, generate_key()).get("/v1/jobs"), 429, "too_many_failures")

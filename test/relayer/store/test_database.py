@@ -1,17 +1,21 @@
 """The store against a real PostgreSQL: roles, row-level security, leases, tickets."""
 
 from datetime import timedelta
+from typing import Any
 from uuid import uuid4
 
 import psycopg
 import pytest
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
 from pydantic import SecretStr
 
 from relayer.local.process import free_port
 from relayer.model.errors import UnavailableError
 from relayer.settings import DatabaseSettings
 from relayer.store import leases
-from relayer.store.database import Database
+from relayer.store.database import ConnectionLostError, Database
+from relayer.store.guard import Patience
 from relayer.store.migrate import migrate
 from relayer.store.registries import RegistryRow, find, register
 
@@ -92,3 +96,33 @@ async def test_an_absent_server_is_named_without_its_password() -> None:
         assert "secretword" not in str(caught.value)
     with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:\d+"):
         migrate(url)
+
+
+async def test_what_only_reads_is_asked_once_more_over_a_new_connection(relayer_db: Database) -> None:
+    asked = 0
+
+    async def breaks(conn: AsyncConnection[TupleRow], times: int) -> int:
+        nonlocal asked
+        asked += 1
+        if asked <= times:
+            await conn.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+        return asked
+
+    assert await relayer_db.read(None, lambda conn: breaks(conn, 1)) == 2
+    asked = 0
+    with pytest.raises(ConnectionLostError, match="went away"):
+        await relayer_db.read(None, lambda conn: breaks(conn, 9))
+    assert asked == 2
+
+
+async def test_a_patient_database_ends_statements_that_take_too_long(urls: Any) -> None:
+    settings = DatabaseSettings(url=SecretStr(urls.api), pool_size=1)
+    async with Database(settings, Patience(statement=0.1, wait=0.05)) as db:
+        with pytest.raises(UnavailableError, match="took too long"):
+            async with db.transaction() as conn:
+                await conn.execute("SELECT pg_sleep(5)")
+        async with db.transaction() as conn:
+            with pytest.raises(UnavailableError, match="is in use"):
+                await db.ping()
+            await conn.execute("SELECT 1")
+        await db.ping()
