@@ -1,5 +1,8 @@
 """How uvicorn speaks HTTP here: by httptools, and what it cannot read is answered with a problem document as well."""
 
+import asyncio
+from typing import ClassVar
+
 import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -21,17 +24,39 @@ _REASONS = {400: "Bad Request", 431: "Request Header Fields Too Large"}
 
 
 class ProblemProtocol(HttpToolsProtocol):
-    """HTTP/1.1 for uvicorn's `http` setting."""
+    """HTTP/1.1 for uvicorn's `http` setting.
+
+    A head that was begun, or the first of a connection, has to be whole within `head_seconds`.
+    """
+
+    head_seconds: ClassVar[float] = 10.0
 
     _head_bytes = 0
     _in_head = False
+    _slow: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
+        """Begin to wait for the first head."""
+        super().connection_made(transport)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop waiting."""
+        self._forget()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Parse, unless a head does not come to its end."""
         self._head_bytes += len(data)
         super().data_received(data)
-        if self._head_bytes > MAX_HEAD_BYTES and self._in_head and not self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        if not self._in_head:
+            self._forget()
+        elif self._head_bytes > MAX_HEAD_BYTES:
             self._refuse(_ENDLESS)
+        elif self._slow is None:
+            self._watch()
 
     def on_message_begin(self) -> None:
         """Begin a request."""
@@ -52,6 +77,14 @@ class ProblemProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP."""
         self._refuse(_UNREADABLE)
+
+    def _watch(self) -> None:
+        self._slow = self.loop.call_later(self.head_seconds, self.transport.close)
+
+    def _forget(self) -> None:
+        if self._slow is not None:
+            self._slow.cancel()
+            self._slow = None
 
     def _refuse(self, problem: ProblemError) -> None:
         """Answer, unless an answer is under way, and end the connection: where the next request begins is unknown."""

@@ -1,0 +1,100 @@
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+
+from api.server import MAX_HEAD_BYTES, ProblemProtocol
+from relayer.local.process import free_port
+
+WAIT_S = 0.3
+REQUEST = b"GET / HTTP/1.1\r\nHost: api\r\n\r\n"
+
+
+class HastyProtocol(ProblemProtocol):
+    head_seconds = WAIT_S
+
+
+async def app(scope: Scope, _: Receive, send: Send) -> None:
+    await asyncio.sleep(0.4 if scope["path"] == "/slow" else 0)
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+@pytest.fixture
+async def port() -> AsyncIterator[int]:
+    port = free_port()
+    config = uvicorn.Config(app, port=port, http=HastyProtocol, lifespan="off", log_level="critical")
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server._serve())
+    while not server.started:
+        assert not serving.done()
+        await asyncio.sleep(0.01)
+    yield port
+    server.should_exit = True
+    await serving
+
+
+async def closed_after(port: int, *sent: bytes) -> tuple[bytes, float]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    began = time.monotonic()
+    for part in sent:
+        writer.write(part)
+        await asyncio.sleep(0.02)
+    received = await asyncio.wait_for(reader.read(), 5)
+    writer.close()
+    await writer.wait_closed()
+    return received, time.monotonic() - began
+
+
+async def test_a_header_that_does_not_become_whole_is_given_up(port: int) -> None:
+    for sent in ([], [REQUEST[:-2]], [bytes([one]) for one in REQUEST[:8]]):
+        received, seconds = await closed_after(port, *sent)
+        assert received == b""
+        assert seconds < 2
+    # Nor the second on the same connection.
+    received, _ = await closed_after(port, REQUEST, REQUEST[:5])
+    assert received.endswith(b"ok")
+
+
+async def test_an_answer_may_take_longer(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for _ in range(2):
+        writer.write(b"GET /slow HTTP/1.1\r\nHost: api\r\n\r\n")
+        assert b"200 OK" in await asyncio.wait_for(reader.readuntil(b"ok"), 5)
+    writer.close()
+    await writer.wait_closed()
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "code"),
+    [
+        (b"NOT HTTP AT ALL\r\n\r\n", b"400 Bad Request", b'"bad_request"'),
+        (
+            b"GET / HTTP/1.1\r\nHost: a\r\nx: " + bytes(MAX_HEAD_BYTES).replace(b"\0", b"x"),
+            b"431 ",
+            b'"headers_too_large"',
+        ),
+    ],
+)
+async def test_what_cannot_be_read_is_a_problem(port: int, sent: bytes, status: bytes, code: bytes) -> None:
+    for before in ([], [REQUEST]):
+        received, _ = await closed_after(port, *before, sent)
+        answer = received.rpartition(b"HTTP/1.1 ")[2]
+        assert answer.startswith(status)
+        assert b"application/problem+json" in answer
+        assert code in answer
+
+
+async def test_many_requests_on_one_connection_may_be_large_together(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    large = REQUEST[:-2] + b"x: " + b"x" * 20_000 + b"\r\n\r\n"
+    for _ in range(10):
+        writer.write(large)
+        assert b"200 OK" in await asyncio.wait_for(reader.readuntil(b"ok"), 5)
+    writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n" + bytes(200_000))
+    assert b"200 OK" in await asyncio.wait_for(reader.readuntil(b"ok"), 5)
+    writer.close()
+    await writer.wait_closed()
