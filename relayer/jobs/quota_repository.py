@@ -48,19 +48,27 @@ _COMPUTE_CAP = "extract(epoch FROM t.compute_per_month)"
 
 @dataclass(frozen=True)
 class Used:
-    """What a tenant used of its day and its month, and may use; compute in seconds."""
+    """What a tenant used of its day and its month, and may use; compute in seconds.
+
+    `reach`: more jobs than its rates let it submit within two seconds.
+    """
 
     jobs: Decimal
     jobs_cap: int
     compute: Decimal
     compute_cap: Decimal
+    reach: int
 
 
 @dataclass(frozen=True)
-class Standing(Used):
-    """The whole of it, with what it has at this moment; storage in bytes."""
+class Standing:
+    """What a tenant used of its quotas, and has at this moment; storage in bytes, compute in seconds."""
 
     plan: str
+    jobs: Decimal
+    jobs_cap: int
+    compute: Decimal
+    compute_cap: Decimal
     storage: int
     storage_cap: int
     running: int
@@ -74,7 +82,8 @@ async def used(conn: AsyncConnection[TupleRow], tenant: UUID, day: date, month: 
     async with conn.cursor(row_factory=class_row(Used)) as cursor:
         await cursor.execute(
             f"""SELECT {_JOBS_USED} AS jobs, t.jobs_per_day AS jobs_cap, {_COMPUTE_USED} AS compute,
-                       {_COMPUTE_CAP} AS compute_cap
+                       {_COMPUTE_CAP} AS compute_cap,
+                       t.submissions_burst + t.submissions_per_minute / 30 + 1000 AS reach
                 FROM tenants t WHERE t.id = %(tenant)s""",  # noqa: S608  # constants only
             {"tenant": tenant, "day": day, "month": month},
         )

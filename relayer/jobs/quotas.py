@@ -26,8 +26,6 @@ from relayer.store.database import Database
 LEASE = "quotas"
 
 _MEMORY_S = 1.0
-# More than all processes together let in of one tenant within the memory of a count.
-_NEAR = 2_000
 
 
 @dataclass
@@ -73,7 +71,7 @@ class Quotas:
             return Allowance(
                 0, QuotaExceededError(COMPUTE, used.compute, used.compute_cap, _start(resets), at)
             )
-        if memory.left - wanted > _NEAR:
+        if memory.left - wanted > used.reach:
             memory.let_in += wanted
             return Allowance(wanted)
         return None

@@ -11,11 +11,13 @@ from typing import Any
 import httpx2
 import pytest
 from fastapi import FastAPI
+from pydantic import ValidationError
 from redis import Redis
 from starlette.requests import Request
 
 from api.address import visitor
 from api.app import Settings, create_app
+from relayer.settings import ApiSettings
 from relayer.store.database import Database
 from relayer.tenants.keys import generate_key
 from relayer.tenants.plans import PLANS
@@ -202,3 +204,11 @@ def test_the_client_is_the_last_address_that_no_trusted_proxy_has(
     headers = [(b"x-forwarded-for", line.encode()) for line in forwarded]
     request = Request({"type": "http", "headers": headers, "client": (peer, 1) if peer else None})
     assert visitor(request, [ip_network("10.0.0.0/8")]).address == counted
+
+
+def test_trusted_proxies_are_set_as_networks_with_commas_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JOBSEAL_API_TRUSTED_PROXIES", "10.0.0.0/8, 2001:db8::/32")
+    assert ApiSettings().trusted_proxies == (ip_network("10.0.0.0/8"), ip_network("2001:db8::/32"))
+    monkeypatch.setenv("JOBSEAL_API_TRUSTED_PROXIES", "10.0.0.1/8")
+    with pytest.raises(ValidationError, match="trusted_proxies"):
+        ApiSettings()
