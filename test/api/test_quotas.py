@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx2
 import pytest
 from psycopg.rows import dict_row
 
@@ -15,6 +16,7 @@ from relayer.jobs.attempt_repository import Finish, finish_attempts
 from relayer.jobs.quotas import LEASE, QuotaWatch
 from relayer.store import leases
 from relayer.store.database import Database
+from relayer.tenants.plans import PLANS
 
 from .conftest import ROOM, Body, Caller, Engine, assert_problem, new_key, serving
 
@@ -77,6 +79,34 @@ async def test_a_day_has_exactly_its_jobs_and_the_next_has_them_anew(
     assert results[7]["problem"]["code"] == "quota_exceeded"
     assert batch.headers["retry-after"] == str(24 * 3600)
     assert quotas(await callers[0].get("/v1/usage"))["jobs"] == (5, 5)
+
+
+async def test_the_end_of_a_large_quota_is_as_exact(client: httpx2.AsyncClient, owner_db: Database) -> None:
+    """Far from it a process does not even ask; here it comes near, and then to the end."""
+    caller = Caller(client, await new_key(owner_db, "acme", limits=PLANS["standard"]))
+
+    async def leave(jobs: int) -> None:
+        async with owner_db.transaction() as conn:
+            await conn.execute("DELETE FROM usage_counters")
+            await conn.execute(
+                """INSERT INTO usage_counters SELECT (now() AT TIME ZONE 'UTC')::date, 'jobs', id, 7, jobs_per_day - %s
+                   FROM tenants""",
+                [jobs],
+            )
+
+    async def left() -> int:
+        used, limit = quotas(await caller.get("/v1/usage"))["jobs"]
+        return limit - used
+
+    # Its rates let it submit 400 in two seconds, and a thousand are to spare.
+    await leave(1_404)
+    for _ in range(8):
+        await caller.submitted()
+    assert await left() == 1_396
+    await leave(2)
+    answers = await asyncio.gather(*(caller.submit(JOB) for _ in range(6)))
+    assert Counter(answer.status_code for answer in answers) == {202: 2, 429: 4}
+    assert await left() == 0
 
 
 async def test_compute_is_counted_once_an_attempt_and_ends_submissions(

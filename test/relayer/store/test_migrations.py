@@ -119,3 +119,27 @@ def test_jobs_of_kinds_that_were_unknown_say_so_no_more(owner_url: str, upgrade:
         assert conn.execute("SELECT status_reason FROM jobs").fetchall() == [("queued",)]
         assert conn.execute("SELECT taken_to, taken_to_id FROM redrives").fetchall() == [(None, None)]
         conn.execute("INSERT INTO active_queues VALUES (%s, 'gone', 1, now(), 0, 'unknown_kind')", [tenant])
+
+
+def test_the_jobs_of_the_day_count_from_the_start(owner_url: str, upgrade: Upgrade) -> None:
+    upgrade("0006")
+    tenant = new_id()
+    with psycopg.connect(owner_url) as conn:
+        conn.execute("INSERT INTO tenants (id, name, created_at) VALUES (%s, 't', now())", [tenant])
+        conn.execute("INSERT INTO registries (chain_id, address, first_block) VALUES (1, %s, 0)", [bytes(20)])
+        for number, age in enumerate(("0 s", "0 s", "25 h")):
+            conn.execute(
+                """INSERT INTO jobs (id, tenant_id, registry_id, ticket, kind, state, input, input_hash, metadata,
+                                     salt, max_attempts, run_at, created_at)
+                   SELECT %s, %s, id, %s, 'digest', 'created', '{}', %s, '{}', %s, 1, now(), now() - %s::interval
+                   FROM registries""",
+                [new_id(), tenant, number, bytes(32), bytes(32), age],
+            )
+    upgrade("0009")
+    with psycopg.connect(owner_url) as conn:
+        counted = conn.execute("SELECT meter, tenant_id, quantity FROM usage_counters").fetchall()
+        assert counted == [("jobs", tenant, 2)]
+        conn.execute(
+            "INSERT INTO outbox (tenant_id, topic, payload, created_at) VALUES (%s, 'quota.threshold', '{}', now())",
+            [tenant],
+        )
