@@ -15,6 +15,7 @@ from relayer.tenants.audit import Target, instant
 from relayer.tenants.keys import KEY_PREFIX
 from relayer.tenants.plans import Limits
 from relayer.tenants.principal import Mode, Principal
+from relayer.tenants.scopes import grantable
 
 Connection = AsyncConnection[TupleRow]
 
@@ -184,7 +185,8 @@ def _principal(row: TupleRow) -> Principal:
     return Principal(
         key_id=row[0],
         tenant_id=row[1],
-        scopes=frozenset(row[2]),
+        # Whatever the row says: rights over all tenants end with those of its tenant.
+        scopes=frozenset(row[2]).intersection(grantable(is_operator=row[7])),
         key_name=row[3],
         mode=Mode(row[4]),
         addresses=tuple(row[5]),

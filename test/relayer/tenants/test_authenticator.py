@@ -21,6 +21,7 @@ from relayer.tenants.key_service import KeyRequest, KeyService, NewKey
 from relayer.tenants.keys import generate_key
 from relayer.tenants.last_used import LastUsed
 from relayer.tenants.scopes import Scope
+from relayer.tenants.service import TenantService
 
 from .conftest import KEYS, HeldClock
 
@@ -69,6 +70,22 @@ async def test_a_key_stands_for_its_tenant_and_scopes(
     assert (principal.tenant_id, principal.key_id, principal.key_name) == (tenant, key.id, "ci")
     assert (principal.scopes, principal.is_operator) == (frozenset({"jobs:read"}), False)
     assert principal.limits.waiting_jobs == 10_000
+
+
+async def test_a_key_administers_only_while_its_tenant_is_the_platforms_own(
+    owner_db: Database, api_db: Database, clock: HeldClock
+) -> None:
+    tenants = TenantService(owner_db, KEYS, clock)
+    operator = await tenants.create_tenant("platform", is_operator=True)
+    key = await tenants.create_key(operator, "root", [Scope.ADMIN_WRITE, Scope.JOBS_READ])
+    principal = await Authenticator(api_db, KEYS, clock).authenticate(key.secret)
+    assert principal is not None
+    assert principal.scopes == {"admin:write", "jobs:read"}
+    async with owner_db.transaction() as conn:
+        await conn.execute("UPDATE tenants SET is_operator = false")
+    principal = await Authenticator(api_db, KEYS, clock).authenticate(key.secret)
+    assert principal is not None
+    assert principal.scopes == {"jobs:read"}
 
 
 async def test_a_malformed_key_costs_no_query(authenticator: Authenticator, counting: Any) -> None:
