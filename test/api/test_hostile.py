@@ -1,0 +1,241 @@
+"""What no honest client sends: each is answered with a problem document of 4xx, and the platform goes on."""
+
+import json
+import socket
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+import httpx2
+import pytest
+
+from api.app import Settings, create_app
+from api.reference.document import operations
+
+from .conftest import Body, Caller, assert_problem, listening
+
+GOOD = b'{"kind":"digest","input":{"text":"a"}}'
+DEEP = 5_000
+
+JSON_TEXTS: dict[str, bytes] = {
+    "empty": b"",
+    "blank": b" \t\r\n",
+    "bom": b"\xef\xbb\xbf" + GOOD,
+    "utf-16": GOOD.decode().encode("utf-16"),
+    "utf-32": GOOD.decode().encode("utf-32-le"),
+    "nul": b"\x00",
+    "nul-behind": GOOD + b"\x00",
+    "two-texts": GOOD + GOOD,
+    "cut-off": GOOD[:-1],
+    "overlong-slash": b'{"kind":"\xc0\xaf","input":{}}',
+    "overlong-nul": b'{"kind":"\xc0\x80","input":{}}',
+    "beyond-unicode": b'{"kind":"\xf4\x90\x80\x80","input":{}}',
+    "surrogate-in-utf-8": b'{"kind":"\xed\xa0\x80","input":{}}',
+    "lone-surrogate": b'{"kind":"digest","input":{"text":"\\udfff"}}',
+    "surrogates-swapped": b'{"kind":"digest","input":{"text":"\\udc00\\ud800"}}',
+    "surrogate-key": b'{"kind":"digest","input":{"\\ud800":1}}',
+    "arrays": b"[" * DEEP,
+    "closed-arrays": b'{"kind":"digest","input":' + b"[" * DEEP + b"]" * DEEP + b"}",
+    "objects": b'{"a":' * DEEP + b"1" + b"}" * DEEP,
+    "deep-string": b'{"kind":"digest","input":"' + b"[" * DEEP,
+    "huge-integer": b'{"kind":"digest","input":{"n":' + b"9" * 100_000 + b"}}",
+    "huge-exponent": b'{"kind":"digest","input":{"n":1e999999999}}',
+    "hidden-integer": b'{"kind":"digest","input":{"n":9007199254740993.0}}',
+    "long-fraction": b'{"kind":"digest","input":{"n":0.' + b"1" * 200_000 + b"e400}}",
+    "nan": b'{"kind":"digest","input":{"n":NaN}}',
+    "infinity": b'{"kind":"digest","input":{"n":-Infinity}}',
+    "hex": b'{"kind":"digest","input":{"n":0x10}}',
+    "leading-zero": b'{"kind":"digest","input":{"n":01}}',
+    "plus": b'{"kind":"digest","input":{"n":+1}}',
+    "arabic-digits": '{"kind":"digest","input":{"n":٣}}'.encode(),
+    "wide-digits": '{"kind":"digest","input":{"n":\uff11}}'.encode(),
+    "twice": b'{"kind":"digest","input":{},"kind":"digest"}',
+    "twice-escaped": b'{"kind":"digest","input":{"a":1,"\\u0061":1}}',
+    "trailing-comma": b'{"kind":"digest","input":{},}',
+    "comment": b'{"kind":"digest",/* */"input":{}}',
+    "single-quotes": b"{'kind':'digest','input':{}}",
+    "raw-newline": b'{"kind":"di\ngest","input":{}}',
+    "no-object": b"[]",
+    "null": b"null",
+    "string": b'"digest"',
+    "number": b"1",
+    "prototype": b'{"kind":"digest","input":{"text":"a"},"__proto__":{"admin":true}}',
+    "class": b'{"kind":"digest","input":{"text":"a"},"__class__":"x"}',
+    "nul-kind": b'{"kind":"a\\u0000","input":{}}',
+    "nul-metadata": b'{"kind":"digest","input":{"text":"a"},"metadata":{"a":"\\u0000"}}',
+    "path-in-blob": b'{"kind":"digest","input":{"blob":"sha256:../../../etc/passwd"}}',
+    "far": b'{"kind":"digest","input":{"text":"a"},"run_at":"9999-12-31T23:59:59.999999999-23:59"}',
+    "early": b'{"kind":"digest","input":{"text":"a"},"run_at":"0001-01-01T00:00:00+23:59"}',
+    "second-60": b'{"kind":"digest","input":{"text":"a"},"run_at":"2030-01-31T23:59:60Z"}',
+    "digits": '{"kind":"digest","input":{"text":"a"},"run_at":"٢030-01-31T12:00:00Z"}'.encode(),
+    "bool-as-number": b'{"kind":"digest","input":{"text":"a"},"retry":{"max_attempts":true}}',
+    "number-as-text": b'{"kind":"digest","input":{"text":"a"},"retry":{"max_attempts":"1"}}',
+    "tiny-limit": b'{"kind":"digest","input":{"text":"a"},"limits":{"run_seconds":1e-320}}',
+    "sql": b'{"kind":"\'; DROP TABLE jobs; --","input":{}}',
+}
+
+IDS = [
+    "..",
+    "../../etc/passwd",
+    "job_",
+    "job_00000000-0000-0000-0000-00000000000g",
+    "job_{00000000-0000-7000-8000-000000000000}",
+    "job_00000000000070008000000000000000",
+    "urn:uuid:00000000-0000-7000-8000-000000000000",
+    "JOB_01970000-0000-7000-8000-00000000000A",
+    "job_01970000-0000-7000-8000-00000000000٣",
+    "job_\uff101970000-0000-7000-8000-000000000000",
+    "sha256:" + "G" * 64,
+    "sha256:" + "A" * 64,
+    "sha256:../../../../etc/passwd",
+    "\x00",
+    "a\r\nSet-Cookie: x=y",
+    "%2e%2e%2f",
+    "' OR 1=1 --",
+    "\ud7ff\ufffe",
+    "x" * 8_000,
+]
+
+QUERIES = [
+    "page_size=٣",
+    "page_size=1e3",
+    "page_size=0x10",
+    "page_size=-0x1",
+    "page_size=NaN",
+    "page_size=1&page_size=2x",
+    "page_token=..%2F..",
+    "page_token=%00",
+    f"page_token={'A' * 128}",
+    f"page_token={'A' * 129}",
+    "page_token=%F0%9F%92%A9",
+    "state[]=created",
+    "state=CREATED",
+    "kind=%ED%A0%80%00",
+    "created_after=2030-01-31",
+    "created_after=2030-01-31T12:00:00",
+    "created_after=0",
+    "created_after=99999-01-01T00:00:00Z",
+    "created_before=2030-01-31T12:00:00%2B99:99",
+    "created_before=٢٠٣٠-01-31T12:00:00Z",
+    "metadata.=1",
+    "metadata.a=%00",
+    "metadata[a]=1",
+    f"metadata.{'x' * 65}=1",
+    "a" * 20_000 + "=1",
+    "__proto__=1",
+]
+
+RAW: dict[str, bytes] = {
+    "no-http": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    "garbage": b"\x00\xff\x00\xff\r\n\r\n",
+    "no-version": b"GET /v1/jobs\r\n\r\n",
+    "other-version": b"GET /v1/jobs HTTP/3.7\r\nHost: a\r\n\r\n",
+    "no-host": b"GET /v1/jobs HTTP/1.1\r\n\r\n",
+    "two-hosts": b"GET /v1/jobs HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+    "odd-host": b"GET /v1/jobs HTTP/1.1\r\nHost: [::1\r\n\r\n",
+    "space-in-path": b"GET /v1/ jobs HTTP/1.1\r\nHost: a\r\n\r\n",
+    "no-colon": b"GET /v1/jobs HTTP/1.1\r\nHost: a\r\nbroken\r\n\r\n",
+    "space-before-colon": b"GET /v1/jobs HTTP/1.1\r\nHost: a\r\nAccept : b\r\n\r\n",
+    "folded": b"GET /v1/jobs HTTP/1.1\r\nHost: a\r\n Authorization: b\r\n\r\n",
+    "nul-in-header": b"GET /v1/jobs HTTP/1.1\r\nHost: a\r\nAccept: a\x00b\r\n\r\n",
+    "cr-in-header": b"GET /v1/jobs HTTP/1.1\r\nHost: a\r\nAccept: a\rb\r\n\r\n",
+    "long-header": b"GET /v1/jobs HTTP/1.1\r\nHost: a\r\nAccept: " + b"a" * 100_000 + b"\r\n\r\n",
+    "many-headers": b"GET /v1/jobs HTTP/1.1\r\nHost: a\r\n" + b"a: b\r\n" * 20_000 + b"\r\n",
+    "length-and-chunks": b"POST /v1/jobs HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "two-lengths": b"POST /v1/jobs HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef",
+    "negative-length": b"POST /v1/jobs HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
+    "odd-length": b"POST /v1/jobs HTTP/1.1\r\nHost: a\r\nContent-Length: 1_0\r\n\r\n",
+    "odd-coding": b"POST /v1/jobs HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n",
+    "options-star": b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
+    "connect": b"CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n",
+    "absolute": b"GET http://elsewhere/v1/jobs HTTP/1.1\r\nHost: a\r\n\r\n",
+    "traversal": b"GET /v1/../../etc/passwd HTTP/1.1\r\nHost: a\r\n\r\n",
+    "bad-escape": b"GET /v1/jobs/%zz%u0000 HTTP/1.1\r\nHost: a\r\n\r\n",
+    "not-utf-8-path": b"GET /v1/jobs/%ff%fe HTTP/1.1\r\nHost: a\r\n\r\n",
+    "odd-authorization": b"GET /v1/jobs HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer \xff\xfe\r\n\r\n",
+    "odd-prefer": b'GET /v1/jobs HTTP/1.1\r\nHost: a\r\nPrefer: wait=\xb2, =;"\r\n\r\n',
+    "upgrade": b"GET /v1/jobs HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
+}
+
+
+def fits(answer: httpx2.Response) -> Body:
+    """Whatever it was, the answer is a problem of the client's making."""
+    assert 400 <= answer.status_code < 500, answer.text
+    return assert_problem(answer, answer.status_code, answer.json()["code"])
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/jobs:batch", "/v1/dead-letters:redrive"])
+async def test_hostile_json_is_refused(acme: Caller, path: str) -> None:
+    for name, text in JSON_TEXTS.items():
+        body = b'{"idempotency_key":"' + name.encode() + b'",' + text[1:] if text[:1] == b"{" else text
+        sent = b'{"jobs":[' + body + b"]}" if path.endswith("batch") else text
+        answer = await acme.post(path, sent, content_type="application/json", idempotency_key=name)
+        if answer.status_code == 207:
+            (result,) = answer.json()["results"]
+            assert 400 <= result["status"] < 500, name
+        else:
+            fits(answer)
+    assert (await acme.get("/v1/jobs")).json() == {"data": []}
+
+
+async def test_hostile_ids_and_queries_are_refused(acme: Caller, client: httpx2.AsyncClient) -> None:
+    document = (await client.get("/openapi.json")).json()
+    for path, method, operation in operations(document):
+        names = [one["name"] for one in operation.get("parameters", ()) if one["in"] == "path"]
+        for text in IDS if names else ():
+            target = path.format(**dict.fromkeys(names, quote(text, safe="").replace(".", "%2E")))
+            answer = await client.request(method, target, headers=acme.headers())
+            assert fits(answer)["status"] in {404, 405}, (target, method)
+    for query in QUERIES:
+        assert fits(await acme.get(f"/v1/jobs?{query}"))["status"] == 400, query
+    for name, value in _hostile_headers():
+        answer = await client.post(
+            "/v1/jobs",
+            content=GOOD,
+            headers=[(b"authorization", f"Bearer {acme.secret}".encode()), (name, value)],
+        )
+        fits(answer)
+
+
+def _hostile_headers() -> Iterator[tuple[bytes, bytes]]:
+    for value in (
+        b"\xb2",
+        b"\xff" * 100,
+        b"application/json\x0b",
+        b"application/json; charset=utf-7",
+        b"*/*",
+        b";;;",
+    ):
+        yield b"content-type", value
+    for value in (b"\xc2\xa0", "\uff11".encode(), b'"' * 1_000, b"\x7f", b"a" * 60_000):
+        yield b"idempotency-key", value
+
+
+def _sent(address: str, text: bytes) -> tuple[int, dict[str, str], Any]:
+    """Send bytes as they are; give status, headers and body of the answer."""
+    host, _, port = address.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=5) as connection:
+        connection.sendall(text)
+        received = b""
+        while b"\r\n\r\n" not in received:
+            chunk = connection.recv(65_536)
+            assert chunk, "the connection ended without an answer"
+            received += chunk
+        head, _, rest = received.partition(b"\r\n\r\n")
+        start, *lines = head.decode("latin-1").split("\r\n")
+        headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+        while len(rest) < int(headers["content-length"]):
+            rest += connection.recv(65_536)
+    return int(start.split()[1]), headers, json.loads(rest)
+
+
+def test_what_is_no_http_is_refused_like_everything_else(settings: Settings) -> None:
+    with listening(create_app(settings)) as address:
+        for name, text in RAW.items():
+            status, headers, body = _sent(address, text)
+            assert 400 <= status < 500, name
+            assert headers["content-type"] == "application/problem+json", name
+            assert headers["request-id"] == body["request_id"], name
+            assert body["status"] == status, name
+            assert body["type"] == f"urn:jobseal:problem:{body['code']}", name
+        assert httpx2.get(f"{address}/health/live").status_code == 200
