@@ -80,6 +80,10 @@ test-python: setup ## The tests on real PostgreSQL, Valkey and anvil
 test-campaigns: setup ## The tests that are too long for every change
 	pytest -n 2 -m campaign
 
+.PHONY: test-schemathesis
+test-schemathesis: setup ## The API against its description, at length
+	pytest -m campaign test/api/test_schemathesis.py
+
 .PHONY: test-differential
 test-differential: setup ## The seal against the contract, at length
 	pytest -n 2 --hypothesis-profile=verify test/relayer/seal/differential

@@ -189,6 +189,7 @@ def _wire(settings: Settings, job_handlers: Handlers, clock: Clock) -> Services:
         max_body_bytes=settings.api.max_body_bytes,
         max_batch_bytes=settings.api.max_batch_bytes,
         max_blob_bytes=settings.blobs.max_bytes,
+        max_wait_s=settings.api.max_wait_seconds,
         stream_ping=settings.api.stream_ping,
         stream_age=settings.api.stream_age,
         admin=None

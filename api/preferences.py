@@ -4,8 +4,6 @@ import re
 
 from fastapi import Request
 
-MAX_WAIT_S = 30
-
 _PREFERENCE = re.compile(
     r"""\s*(?P<name>[!#$%&'*+.^_`|~0-9A-Za-z-]+)
         (?:\s*=\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<token>[!#$%&'*+.^_`|~0-9A-Za-z-]*)))?
@@ -15,8 +13,8 @@ _PREFERENCE = re.compile(
 _SECONDS = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
-def wait_preference(request: Request) -> int | None:
-    """Give for how many seconds the client wants to wait, at most `MAX_WAIT_S`; None where it does not say.
+def wait_preference(request: Request, at_most: int) -> int | None:
+    """Give for how many seconds the client wants to wait, `at_most` so many; None where it does not say.
 
     Of preferences with the same name the first counts.
     """
@@ -25,7 +23,7 @@ def wait_preference(request: Request) -> int | None:
     while position < len(text) and (found := _PREFERENCE.match(text, position)):
         if found["name"].lower() == "wait":
             value = found["token"] or found["quoted"] or ""
-            return min(int(value), MAX_WAIT_S) if _SECONDS.fullmatch(value) else None
+            return min(int(value), at_most) if _SECONDS.fullmatch(value) else None
         position = found.end()
     return None
 

@@ -19,7 +19,10 @@ REQUEST_HEADERS: dict[str, dict[str, Any]] = {
     "Idempotency-Key": {
         "description": "1 to 255 printable ASCII characters, bare or as a quoted string, a new one for each new request: "
         "the same key with the same body has one effect. Kept for 7 days.",
-        "schema": {"type": "string", "minLength": 1, "maxLength": 257},
+        "schema": {
+            "type": "string",
+            "pattern": r'^("([ !#-\[\]-~]|\\["\\]){1,255}"|[!#-~]([ -~]{0,253}[!-~])?)$',
+        },
         "example": "order-17",
     },
     "If-None-Match": {

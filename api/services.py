@@ -64,6 +64,7 @@ class Services:
     max_body_bytes: int
     max_batch_bytes: int
     max_blob_bytes: int
+    max_wait_s: int
     stream_ping: timedelta
     stream_age: timedelta
     admin: AdminServices | None = None

@@ -153,7 +153,7 @@ class ApiSettings(BaseSettings):
     `trusted_proxies`: networks (CIDR) of the proxies whose `X-Forwarded-For` is believed. A request has `deadline`, not
     counting the arrival of its body, which has `body_grace` and a second more for every `body_bytes_per_second`. A stream
     may stand still for `stream_stall`; a tenant may have `streams_per_tenant` open at a process.
-    `watch_every` is how often it looks at jobs that clients wait for; a stream is pinged every `stream_ping`, when its
+    `watch_every` is how often it looks at jobs that clients wait for, `max_wait_seconds` how long one poll may wait; a stream is pinged every `stream_ping`, when its
     key is looked at again, and ends after `stream_age`.
     """
 
@@ -174,6 +174,7 @@ class ApiSettings(BaseSettings):
     stream_stall: Annotated[timedelta, Field(gt=timedelta(0))] = timedelta(seconds=30)
     streams_per_tenant: Annotated[int, Field(ge=1)] = 50
     watch_every: Annotated[timedelta, Field(ge=timedelta(milliseconds=1))] = timedelta(milliseconds=250)
+    max_wait_seconds: Annotated[int, Field(ge=0, le=30)] = 30
     stream_ping: Annotated[timedelta, Field(ge=timedelta(milliseconds=1))] = timedelta(seconds=15)
     stream_age: Annotated[timedelta, Field(ge=timedelta(milliseconds=1))] = timedelta(minutes=10)
 

@@ -36,6 +36,13 @@ _EXAMPLE: dict[str, Any] = {
 }
 
 
+_NARROWING = ("kind", "error_code", "failed_from", "failed_to", "job_ids")
+
+
+def _given(name: str) -> dict[str, Any]:
+    return {"required": [name], "properties": {name: {"not": {"type": "null"}}}}
+
+
 def _job_id(text: str) -> str:
     if from_public(JOB_PREFIX, text) is None:
         raise PydanticCustomError("job_id", "this is no id of a job")
@@ -64,7 +71,16 @@ class DeadLettersQuery(PageQuery):
 class FilterBody(BaseModel):
     """Which dead letters are meant: those to which everything that is given applies, or `all`."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={
+            "oneOf": [
+                {"required": ["all"], "properties": {"all": {"const": True}}, "maxProperties": 1},
+                {"properties": {"all": {"const": False}}, "anyOf": [_given(name) for name in _NARROWING]},
+            ]
+        },
+    )
 
     kind: Kind | None = None
     error_code: ErrorCode | None = None
@@ -78,8 +94,7 @@ class FilterBody(BaseModel):
     @model_validator(mode="after")
     def _says_what(self) -> "FilterBody":
         """A slip must not redrive everything."""
-        narrowing = (self.kind, self.error_code, self.failed_from, self.failed_to, self.job_ids)
-        if self.all == any(part is not None for part in narrowing):
+        if self.all == any(getattr(self, name) is not None for name in _NARROWING):
             raise PydanticCustomError(
                 "empty_filter" if not self.all else "contradiction",
                 'name at least one of kind, error_code, failed_from, failed_to and job_ids, or say "all": true alone',

@@ -10,7 +10,7 @@ from api.auth import JobReader, JobWriter
 from api.bodies import json_response, read_json, to_json
 from api.caching import KEEP, NOT_MODIFIED, REVALIDATE, conditional, is_known, tag_of
 from api.errors import Code, ProblemError
-from api.idempotency import idempotency_key, required_idempotency_key
+from api.idempotency import required_idempotency_key
 from api.jobs.listing import METADATA_PARAMETER, ListQuery, filters_of, metadata_of
 from api.jobs.lookup import SUBMITTED_HEADERS, find_job, retry_after, submitted_headers
 from api.jobs.schemas import JobBody, JobPage, ValidatedBody, job_body, validated_body
@@ -57,11 +57,11 @@ async def submit(
     """Take a job and give its ticket; the same key and body again give the same job.
 
     With `Prefer: wait=N` the answer comes when the result is ready or the job has ended, at the latest after N seconds;
-    it is 202 all the same, with the job as it stands then. With `validate_only` no key is needed, and one that is sent
-    stays free.
+    it is 202 all the same, with the job as it stands then. With `validate_only` nothing is written, and the key stays
+    free.
     """
-    key = idempotency_key(request) if query.validate_only else required_idempotency_key(request)
-    wait = wait_preference(request)
+    key = required_idempotency_key(request)
+    wait = wait_preference(request, services.max_wait_s)
     value = await read_json(request, services.max_body_bytes)
     if query.validate_only:
         (checked,) = await services.jobs.validate_many(principal.tenant_id, [read_submission(value, key)])
@@ -125,7 +125,7 @@ async def read(request: Request, job_id: str, principal: JobReader, services: Se
     """
     generation = services.finished.generation
     job = await find_job(services, principal.tenant_id, job_id)
-    wait = wait_preference(request)
+    wait = wait_preference(request, services.max_wait_s)
     if wait and ("if-none-match" not in request.headers or is_known(request, tag_of(_content(job)))):
         version = job.state_version
         job = await wait_for_job(request, services, job, wait, lambda one: one.state_version != version)

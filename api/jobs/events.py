@@ -38,7 +38,7 @@ _EXAMPLE = f"retry: {_RETRY_MS}\n\nid: 2\ndata: {to_json(EVENT).decode()}\n\n"
     responses={
         200: {
             "description": "Server-sent events",
-            "content": {MEDIA_TYPE: {"schema": {"type": "string"}, "example": _EXAMPLE}},
+            "content": {MEDIA_TYPE: {"example": _EXAMPLE}},
             **headers("Cache-Control"),
         },
         204: {"description": "The job has ended and every step was seen; do not come back"},

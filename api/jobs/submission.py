@@ -97,7 +97,7 @@ class SubmitBody(_Body):
     limits: Annotated[LimitOptions, Field(default_factory=LimitOptions)]
 
 
-def read_submission(value: Any, key: str | None, canonical: bytes | None = None) -> Submission:
+def read_submission(value: Any, key: str, canonical: bytes | None = None) -> Submission:
     """Read what stands for one job, with its idempotency key; `canonical` spares writing the value's RFC 8785 form.
 
     Raises:

@@ -63,9 +63,8 @@ async def test_lists_filter_by_time_and_tokens_are_bound_to_it(acme: Caller) -> 
     assert body["errors"][0]["parameter"] == "created_after"
 
 
-async def validate(caller: Caller, value: Any, key: str | None = None) -> Any:
-    told = {} if key is None else {"idempotency_key": key}
-    return await caller.post_json("/v1/jobs?validate_only=true", value, **told)
+async def validate(caller: Caller, value: Any, key: str = "checked") -> Any:
+    return await caller.post_json("/v1/jobs?validate_only=true", value, idempotency_key=key)
 
 
 async def test_a_submission_is_checked_and_nothing_is_written(acme: Caller, rival: Caller) -> None:
@@ -93,6 +92,8 @@ async def test_a_submission_is_checked_and_nothing_is_written(acme: Caller, riva
     assert "idempotency-replayed" not in first.headers
     assert (await validate(acme, GOOD, "free")).status_code == 200
     assert_problem(await validate(acme, GOOD | {"priority": "high"}, "free"), 422, "idempotency_key_reused")
+    keyless = await acme.post_json("/v1/jobs?validate_only=true", GOOD)
+    assert_problem(keyless, 400, "idempotency_key_required")
     assert_problem(await acme.post_json("/v1/jobs?validate_only=perhaps", GOOD), 400, "invalid_parameter")
     assert_problem(await acme.post_json("/v1/jobs?dry_run=true", GOOD), 400, "invalid_parameter")
 
