@@ -8,7 +8,6 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -19,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from relayer.model.ids import from_public, to_public
 from relayer.tenants.audit_chain import TENANT_PREFIX
 from relayer.tenants.keys import KEY_PREFIX
+from relayer.tenants.token_claims import TokenClaims
 
 ALGORITHM = "EdDSA"
 TYPE = "at+jwt"
@@ -27,18 +27,6 @@ _LONGEST = 2048
 # How far the clock of the process that issued a token may be ahead.
 _CLOCK_SKEW = timedelta(seconds=60)
 _REQUIRED = ["iss", "aud", "sub", "client_id", "iat", "exp", "jti", "scope", "tenant"]
-
-
-@dataclass(frozen=True, slots=True)
-class TokenClaims:
-    """What a token says: who may do what, from when until when, to the second. `jti` names the token."""
-
-    jti: UUID
-    key_id: UUID
-    tenant_id: UUID
-    scopes: frozenset[str]
-    issued_at: datetime
-    expires_at: datetime
 
 
 class TokenFormat:

@@ -6,7 +6,7 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
-from relayer.tenants.token_format import TokenClaims
+from relayer.tenants.token_claims import TokenClaims
 
 Connection = AsyncConnection[TupleRow]
 

@@ -18,7 +18,8 @@ from relayer.tenants.keys import KEY_PREFIX
 from relayer.tenants.principal import Principal
 from relayer.tenants.revocations import RevokedTokens
 from relayer.tenants.signing import SigningKeys
-from relayer.tenants.token_format import TokenClaims, TokenFormat, to_jwk
+from relayer.tenants.token_claims import TokenClaims
+from relayer.tenants.token_format import TokenFormat, to_jwk
 
 _REMEMBERED = 10_000
 

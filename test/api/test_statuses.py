@@ -8,7 +8,7 @@ import httpx2
 
 from relayer.model.ids import new_id
 from relayer.store.database import Database
-from relayer.tenants.service import Scope, TenantService
+from relayer.tenants.scopes import Scope, TenantService
 
 from .conftest import KEYS, Caller, Engine
 

@@ -29,7 +29,7 @@ def test_the_limits_of_the_plans_are_those_of_the_code() -> None:
 
 
 def test_every_action_is_told_of() -> None:
-    resources = ("tenant", "api_key", "kind_cap", "registry")
+    resources = ("tenant", "api_key", "access_token", "kind_cap", "registry")
     actions = re.compile(rf'"((?:{"|".join(resources)})\.[a-z_]+)"')
     code = "".join(path.read_text() for path in (ROOT / "relayer/tenants").glob("*.py"))
     section = PAGE.partition("## Audit events")[2]

@@ -13,7 +13,8 @@ from relayer.model.errors import UnavailableError
 from relayer.settings import TokenSettings
 from relayer.store.database import Database
 from relayer.tenants.signing import PATIENCE, PUBLISHED_AFTER, PUBLISHED_AHEAD, SigningKeys
-from relayer.tenants.token_format import TokenClaims, TokenFormat
+from relayer.tenants.token_claims import TokenClaims
+from relayer.tenants.token_format import TokenFormat
 
 from .conftest import HeldClock
 

@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relayer.tenants.token_format import TokenClaims, TokenFormat, looks_like_token, thumbprint, to_jwk
+from relayer.tenants.token_claims import TokenClaims
+from relayer.tenants.token_format import TokenFormat, looks_like_token, thumbprint, to_jwk
 
 from .conftest import NOW
 
