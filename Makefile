@@ -191,6 +191,10 @@ mutants: setup ## Change the contracts in a thousand small ways: a test has to f
 bench-engine: .tools/bench/.stamp ## The job engine beside RQ and Celery, in one run
 	python -m bench.engine $(ARGS)
 
+.PHONY: bench-api
+bench-api: setup .tools/bench/.stamp ## The API beside the barest application that does the same durable work, in one run
+	python -m bench.api $(ARGS)
+
 .PHONY: soak
 soak: setup ## The job engine under load while its parts are killed (SECONDS=120)
 	python -m bench.soak $(SECONDS)

@@ -5,7 +5,7 @@ import json
 import secrets
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -18,6 +18,7 @@ from bench.api import repository
 from bench.engine.contender import ROOT
 from bench.engine.contenders.celery import PYTHON
 from bench.engine.contenders.jobseal import KIND, PLUGINS
+from bench.engine.environment import MARKS
 from bench.engine.servers import Stores
 from relayer.local.process import LOCALHOST, ServerError, ServerProcess, free_port
 from relayer.settings import DatabaseSettings, KeySettings
@@ -88,29 +89,51 @@ def bare(stores: Stores, home: Path) -> Iterator[Application]:
 
 
 @contextmanager
-def jobseal(stores: Stores, home: Path) -> Iterator[Application]:
-    """Run Jobseal's API; its tenant may do as much as comes, and every limit is checked all the same."""
+def jobseal(stores: Stores, home: Path, *, engine: bool = False) -> Iterator[Application]:
+    """Run Jobseal's API, with the job engine where it is wanted.
+
+    Its tenant may do as much as comes, and every limit is checked all the same.
+    """
     pepper = secrets.token_hex(32)
     tenant, secret = asyncio.run(_prepare(stores, pepper))
     port = free_port()
-    env = {
+    common = {
         "PYTHONPATH": f"{ROOT}:{PLUGINS}",
-        "JOBSEAL_DATABASE_URL": stores.api_url,
         "JOBSEAL_REDIS_URL": stores.redis_url,
         "JOBSEAL_BLOBS_FOLDER": str(home / "blobs"),
         "JOBSEAL_REGISTRY_CHAIN_ID": str(_CHAIN_ID),
         "JOBSEAL_REGISTRY_ADDRESS": f"0x{_ADDRESS.hex()}",
+        MARKS: str(home / "marks"),
+    }
+    api = common | {
+        "JOBSEAL_DATABASE_URL": stores.api_url,
         "JOBSEAL_KEYS_PEPPER": pepper,
+        "JOBSEAL_TOKENS_ISSUER": f"http://{LOCALHOST}:{port}",
+        "JOBSEAL_TOKENS_SECRET": secrets.token_hex(32),
         "JOBSEAL_API_PORT": str(port),
         "JOBSEAL_API_PROCESSES": str(PROCESSES),
     }
-    command = [sys.executable, "-m", "relayer.cli.main", "api"]
-    process = ServerProcess("jobseal", command, log=home / "jobseal.log", env=env, cwd=home)
+    relayer = common | {"JOBSEAL_DATABASE_URL": stores.relayer_url}
+    process = _command("api", ["api"], api, home)
     application = Application(
         "jobseal", port, process, {"authorization": f"Bearer {secret}"}, "/v1/jobs", tenant
     )
-    with _running(application, "/health/ready"):
+    with ExitStack() as stack:
+        stack.enter_context(_running(application, "/health/ready"))
+        if engine:
+            for name, arguments in (
+                ("worker", ["worker"]),
+                ("relayer", ["relayer", *(f"--only={loop}" for loop in ("dispatcher", "reaper"))]),
+            ):
+                part = _command(name, arguments, relayer, home)
+                part.start()
+                stack.callback(part.stop)
         yield application
+
+
+def _command(name: str, arguments: list[str], env: Mapping[str, str], home: Path) -> ServerProcess:
+    command = [sys.executable, "-m", "relayer.cli.main", *arguments]
+    return ServerProcess(f"jobseal {name}", command, log=home / f"{name}.log", env=env, cwd=home)
 
 
 async def _prepare(stores: Stores, pepper: str) -> tuple[UUID, str]:

@@ -41,6 +41,12 @@ async def cancelled_jobs(conn: AsyncConnection[TupleRow], tenant: UUID, count: i
     return [row[0] for row in await cursor.fetchall()]
 
 
+async def some_jobs(conn: AsyncConnection[TupleRow], tenant: UUID, count: int) -> list[UUID]:
+    """Give ids of a tenant's jobs, in whatever state they are."""
+    cursor = await conn.execute("SELECT id FROM jobs WHERE tenant_id = %s LIMIT %s", [tenant, count])
+    return [row[0] for row in await cursor.fetchall()]
+
+
 async def bare_jobs(conn: AsyncConnection[TupleRow], count: int) -> list[UUID]:
     """Give ids of jobs of the bare application."""
     cursor = await conn.execute("SELECT id FROM bare_jobs LIMIT %s", [count])

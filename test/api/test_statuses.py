@@ -8,7 +8,8 @@ import httpx2
 
 from relayer.model.ids import new_id
 from relayer.store.database import Database
-from relayer.tenants.scopes import Scope, TenantService
+from relayer.tenants.scopes import Scope
+from relayer.tenants.service import TenantService
 
 from .conftest import KEYS, Caller, Engine
 
