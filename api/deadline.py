@@ -13,6 +13,7 @@ import structlog
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.alarm import Alarm
 from api.errors import Code, ProblemError
 from relayer.settings import ApiSettings
 
@@ -69,14 +70,13 @@ class DeadlineMiddleware:
         if sum(len(name) + len(value) for name, value in scope["headers"]) > self._bounds.header_bytes:
             await _headers_too_large(self._bounds.header_bytes).response(Request(scope))(scope, receive, send)
             return
-        limit = asyncio.timeout(self._bounds.deadline)
-        request = _BoundedRequest(self._bounds, limit, receive, send)
+        alarm = Alarm(asyncio.get_running_loop().time() + self._bounds.deadline)
+        request = _BoundedRequest(self._bounds, alarm, receive, send)
         scope.setdefault("state", {})[_STATE] = request
         try:
-            async with limit:
-                await self._app(scope, request.receive, request.send)
-        except TimeoutError:
-            if not limit.expired():
+            await self._app(scope, request.receive, request.send)
+        except asyncio.CancelledError:
+            if not alarm.was_it():
                 raise
             state = scope["state"]
             _log.warning("deadline", path=scope["path"], request_id=state["request_id"], begun=request.begun)
@@ -84,15 +84,17 @@ class DeadlineMiddleware:
                 # What has begun can only be cut off.
                 raise ClientDisconnect from None
             await _deadline_exceeded().response(Request(scope))(scope, receive, send)
+        finally:
+            alarm.stop()
 
 
 class _BoundedRequest:
     """One request's clock."""
 
-    def __init__(self, bounds: Bounds, limit: asyncio.Timeout, receive: Receive, send: Send) -> None:
+    def __init__(self, bounds: Bounds, alarm: Alarm, receive: Receive, send: Send) -> None:
         self.begun = False
         self._bounds = bounds
-        self._limit = limit
+        self._alarm = alarm
         self._receive = receive
         self._send = send
         self._now = asyncio.get_running_loop().time
@@ -101,21 +103,22 @@ class _BoundedRequest:
 
     def extend(self, seconds: float) -> None:
         """Begin the deadline anew after so many seconds."""
-        self._limit.reschedule(self._now() + seconds + self._bounds.deadline)
+        self._alarm.move(self._now() + seconds + self._bounds.deadline)
 
     async def receive(self) -> Message:
         """Give the next part of the body, if it comes in time."""
         if self._whole or self.begun:
             return await self._receive()
-        self._limit.reschedule(None)
+        self._alarm.move(self._patient_until)
         try:
-            async with asyncio.timeout_at(self._patient_until):
-                message = await self._receive()
-        except TimeoutError:
-            raise _too_slow() from None
+            message = await self._receive()
+        except asyncio.CancelledError:
+            if self._alarm.was_it():
+                raise _too_slow() from None
+            raise
         finally:
             if not self.begun:
-                self._limit.reschedule(self._now() + self._bounds.deadline)
+                self._alarm.move(self._now() + self._bounds.deadline)
         self._whole = not message.get("more_body", False)
         self._patient_until += len(message.get("body", b"")) / self._bounds.body_bytes_per_second
         return message
@@ -123,9 +126,9 @@ class _BoundedRequest:
     async def send(self, message: Message) -> None:
         """Send a part of the answer, which has to be taken in time, as the next one has to come."""
         self.begun = True
-        self._limit.reschedule(self._now() + self._bounds.stream_stall)
+        self._alarm.move(self._now() + self._bounds.stream_stall)
         await self._send(message)
-        self._limit.reschedule(self._now() + self._bounds.stream_stall)
+        self._alarm.move(self._now() + self._bounds.stream_stall)
 
 
 def _headers_too_large(max_bytes: int) -> ProblemError:

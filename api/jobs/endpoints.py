@@ -16,6 +16,7 @@ from api.jobs.lookup import SUBMITTED_HEADERS, find_job, retry_after, submitted_
 from api.jobs.schemas import JobBody, JobPage, ValidatedBody, job_body, validated_body
 from api.jobs.submission import SUBMISSION_PROBLEMS, SubmitBody, SubmitQuery, read_submission
 from api.jobs.waiting import wait_for_job
+from api.lean import LeanRoute
 from api.pagination import LIST_PROBLEMS, Listing, read_page
 from api.preferences import applied, wait_preference
 from api.schemas import headers, links, problems, request_body
@@ -25,7 +26,7 @@ from relayer.jobs.records import Job
 from relayer.model.errors import JobsealError
 from relayer.seal.receipt import MEDIA_TYPE as RECEIPT_MEDIA_TYPE
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=LeanRoute)
 
 _LINKS = links(
     job=("get_job", "job_id", "$response.body#/id"),

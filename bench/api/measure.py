@@ -1,5 +1,6 @@
 """What is measured of an application that runs."""
 
+import asyncio
 import random
 from collections.abc import Iterator
 from uuid import UUID
@@ -9,6 +10,7 @@ from psycopg import AsyncConnection
 from bench.api import repository
 from bench.api.applications import Application
 from bench.api.load import Load, closed_loop, open_loop
+from bench.engine.repository import any_open
 from bench.engine.servers import Stores
 from relayer.model.errors import JobsealError
 from relayer.model.ids import to_public
@@ -60,6 +62,9 @@ async def steady(application: Application, stores: Stores, seconds: float) -> Lo
 
     """
     await closed_loop(application.port, "submit", application.submission, connections=4, seconds=_WARM_UP_S)
+    # Workers take a while to start.
+    while await _any_open(application, stores):
+        await asyncio.sleep(0.2)
     jobs = await _jobs_of(application, stores)
 
     def requests() -> Iterator[tuple[str, bytes]]:
@@ -84,6 +89,12 @@ async def _ended_jobs(application: Application, stores: Stores) -> list[str]:
         if application.tenant is None:
             return [str(one) for one in await repository.bare_jobs(conn, _READ)]
         return _public(await repository.cancelled_jobs(conn, application.tenant, _READ))
+
+
+async def _any_open(application: Application, stores: Stores) -> bool:
+    assert application.tenant is not None
+    async with await AsyncConnection.connect(stores.owner_url, autocommit=True) as conn:
+        return await any_open(conn, [application.tenant])
 
 
 async def _jobs_of(application: Application, stores: Stores) -> list[str]:

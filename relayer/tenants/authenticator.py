@@ -11,7 +11,7 @@ from relayer.tenants import key_repository
 from relayer.tenants.addresses import admits
 from relayer.tenants.errors import AddressNotAllowedError, TenantSuspendedError
 from relayer.tenants.key_cache import KeyCache
-from relayer.tenants.keys import Peppers, is_well_formed
+from relayer.tenants.keys import Digests, Peppers
 from relayer.tenants.last_used import LastUsed
 from relayer.tenants.principal import Principal
 from relayer.tenants.token_format import looks_like_token
@@ -33,6 +33,7 @@ class Authenticator:
     ) -> None:
         self._db = db
         self._peppers = Peppers(settings)
+        self._digests = Digests(self._peppers)
         self._clock = clock
         self._tokens = tokens
         self._cache = cache or KeyCache()
@@ -80,9 +81,9 @@ class Authenticator:
         return principal
 
     async def _by_key(self, key: str) -> Principal | None:
-        if not is_well_formed(key):
+        digest = self._digests.of(key)
+        if digest is None:
             return None
-        digest = self._peppers.digest(key)
         known = self._cache.known(digest)
         if known is not None:
             return known

@@ -46,6 +46,26 @@ def key_digest(key: str, pepper: bytes) -> bytes:
     return hmac.digest(pepper, key.encode(), hashlib.sha256)
 
 
+class Digests:
+    """Remembers the digests of well-formed keys, under a hash that is quick and means nothing outside this process."""
+
+    def __init__(self, peppers: "Peppers", size: int = 10_000) -> None:
+        self._peppers = peppers
+        self._size = size
+        self._secret = secrets.token_bytes(32)
+        self._digests: dict[bytes, bytes] = {}
+
+    def of(self, key: str) -> bytes | None:
+        """The digest under which a key is written; None where it is not well-formed."""
+        shown = hashlib.blake2b(key.encode(), digest_size=32, key=self._secret).digest()
+        digest = self._digests.get(shown)
+        if digest is None and is_well_formed(key):
+            if len(self._digests) >= self._size:
+                del self._digests[next(iter(self._digests))]
+            digest = self._digests[shown] = self._peppers.digest(key)
+        return digest
+
+
 class Peppers:
     """The pepper under which new keys are kept, and those under which older ones still are."""
 
