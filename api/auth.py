@@ -34,12 +34,13 @@ async def authenticate(request: Request, services: Services) -> Principal:
         )
     match = _BEARER.fullmatch(values[0]) if len(values) == 1 else None
     credential = match[1] if match else ""
-    await admission.meet(request, visitor.address, credential)
+    is_known = await admission.meet(request, visitor.address, credential)
     principal = await services.access.authenticator.authenticate(credential, visitor.host)
     if principal is None:
         await admission.count_failure(request, visitor.address, credential)
         raise _invalid(credential)
-    admission.welcome(visitor.address, credential)
+    if not is_known:
+        admission.welcome(visitor.address, credential)
     return principal
 
 

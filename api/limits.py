@@ -60,15 +60,15 @@ class Admission:
         """Say where a request comes from."""
         return visitor(request, self._trusted)
 
-    async def meet(self, request: Request, address: str, credential: str) -> None:
-        """Hear a credential before anything is asked about it.
+    async def meet(self, request: Request, address: str, credential: str) -> bool:
+        """Hear a credential before anything is asked about it; say whether it is known from this address.
 
         Raises:
             ProblemError: its address failed too often, or used up its allowance.
 
         """
         if self._known.get(_pair(address, credential), 0.0) > time.monotonic():
-            return
+            return True
         locked, verdict = await asyncio.gather(
             self._failures.locked(_suspect(address, credential)),
             self._limiter.check([Charge(UNAUTHENTICATED, address, 0)]),
@@ -78,6 +78,7 @@ class Admission:
         if not verdict.allowed:
             request.state.rate_headers = rate_headers(verdict)
             raise self._refused(verdict)
+        return False
 
     async def count_failure(self, request: Request, address: str, credential: str | None) -> None:
         """Count a request that did not show who it is; None: it showed nothing.

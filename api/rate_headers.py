@@ -1,6 +1,8 @@
 """`RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers), as structured fields (RFC 9651)."""
 
-from relayer.limits.policy import MICROSECONDS, Standing, Verdict
+from functools import lru_cache
+
+from relayer.limits.policy import MICROSECONDS, Policy, Standing, Verdict
 
 
 def seconds(microseconds: int) -> int:
@@ -16,13 +18,13 @@ def rate_headers(verdict: Verdict) -> dict[str, str]:
     """
     shown = verdict.standings if verdict.allowed else verdict.violated
     return {
-        "RateLimit-Policy": ", ".join(map(_policy, verdict.standings)),
+        "RateLimit-Policy": ", ".join([_policy(one.charge.policy) for one in verdict.standings]),
         "RateLimit": ", ".join(map(_standing, shown)),
     }
 
 
-def _policy(standing: Standing) -> str:
-    policy = standing.charge.policy
+@lru_cache(maxsize=1024)
+def _policy(policy: Policy) -> str:
     return f'"{policy.name}";q={policy.burst};w={policy.window_seconds}'
 
 

@@ -11,11 +11,26 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.handlers import internal_error
 from relayer.model.ids import new_id, to_public
 
-REQUEST_ID_HEADER = "Request-Id"
+_REQUEST_ID = b"request-id"
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 _log = structlog.get_logger(__name__)
+
+
+def new_request_id() -> str:
+    """Make the id of a request."""
+    return to_public("req", new_id())
+
+
+def common_headers(request_id: str, scope: Scope) -> list[tuple[bytes, bytes]]:
+    """Give the headers that every answer has, and those of the rates that the request was held to."""
+    rates: dict[str, str] = scope["state"].get("rate_headers", {})
+    return [
+        (_REQUEST_ID, request_id.encode()),
+        (b"x-content-type-options", b"nosniff"),
+        *((name.lower().encode(), value.encode()) for name, value in rates.items()),
+    ]
 
 
 class _HeadAnsweredError(Exception):
@@ -38,8 +53,7 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         request = Request(scope, receive)
-        request_id = to_public("req", new_id())
-        request.state.request_id = request_id
+        request_id = request.state.request_id = new_request_id()
         traceparent = request.headers.get("traceparent", "")
         known = {"traceparent": traceparent} if _TRACEPARENT.fullmatch(traceparent) else {}
         with structlog.contextvars.bound_contextvars(request_id=request_id, **known):
@@ -53,13 +67,7 @@ class RequestMiddleware:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                rates = scope["state"].get("rate_headers", {})
-                message["headers"] = [
-                    *message.get("headers", ()),
-                    (REQUEST_ID_HEADER.lower().encode(), request_id.encode()),
-                    (b"x-content-type-options", b"nosniff"),
-                    *((name.lower().encode(), value.encode()) for name, value in rates.items()),
-                ]
+                message["headers"] = [*message.get("headers", ()), *common_headers(request_id, scope)]
             elif is_head:
                 await send({"type": "http.response.body", "body": b""})
                 raise _HeadAnsweredError

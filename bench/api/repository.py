@@ -7,7 +7,10 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
-_MUCH = 1_000_000_000
+_A_MINUTE = 10_000_000
+_AT_ONCE = 100_000
+# Far from the end, so that no submission has to ask how far.
+_A_DAY = 2_000_000_000
 
 
 def make_bare_table(conn: psycopg.Connection[Any]) -> None:
@@ -23,11 +26,11 @@ def make_bare_table(conn: psycopg.Connection[Any]) -> None:
 async def lift_limits(conn: AsyncConnection[TupleRow], tenant: UUID) -> None:
     """Let a tenant do as much as a benchmark can ask for."""
     await conn.execute(
-        """UPDATE tenants SET submissions_per_minute = %(much)s, submissions_burst = %(much)s,
-                              reads_per_minute = %(much)s, reads_burst = %(much)s, jobs_per_day = %(much)s,
-                              waiting_cap = %(much)s
+        """UPDATE tenants SET submissions_per_minute = %(minute)s, submissions_burst = %(once)s,
+                              reads_per_minute = %(minute)s, reads_burst = %(once)s, jobs_per_day = %(day)s,
+                              waiting_cap = %(day)s
            WHERE id = %(tenant)s""",
-        {"much": _MUCH, "tenant": tenant},
+        {"minute": _A_MINUTE, "once": _AT_ONCE, "day": _A_DAY, "tenant": tenant},
     )
 
 
