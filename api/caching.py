@@ -26,7 +26,9 @@ def tag_of(content: bytes) -> str:
 
 def is_known(request: Request, tag: str) -> bool:
     """Whether the client has this already."""
-    known = {part.strip().removeprefix("W/") for part in request.headers.get("if-none-match", "").split(",")}
+    if "if-none-match" not in request.headers:
+        return False
+    known = {part.strip().removeprefix("W/") for part in request.headers["if-none-match"].split(",")}
     return bool(known & {tag, "*"})
 
 

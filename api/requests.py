@@ -7,9 +7,9 @@ from contextlib import suppress
 import structlog
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uuid_utils import uuid7
 
 from api.handlers import internal_error
-from relayer.model.ids import new_id, to_public
 
 _REQUEST_ID = b"request-id"
 
@@ -20,7 +20,7 @@ _log = structlog.get_logger(__name__)
 
 def new_request_id() -> str:
     """Make the id of a request."""
-    return to_public("req", new_id())
+    return f"req_{uuid7()}"
 
 
 def common_headers(request_id: str, scope: Scope) -> list[tuple[bytes, bytes]]:

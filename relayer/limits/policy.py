@@ -9,7 +9,7 @@ nobody's debt may exceed what one request can make.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 MICROSECONDS = 1_000_000
 
@@ -59,11 +59,11 @@ class Charge:
     policy: Policy
     subject: str
     units: int = 1
+    key: str = field(init=False)
+    """Where the subject's number lies."""
 
-    @property
-    def key(self) -> str:
-        """Where the subject's number lies."""
-        return f"jobseal:limit:{self.policy.name}:{self.subject}"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", f"jobseal:limit:{self.policy.name}:{self.subject}")
 
     @property
     def needs(self) -> int:
