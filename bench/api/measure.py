@@ -18,6 +18,7 @@ from relayer.model.ids import to_public
 CONNECTIONS = 64
 STEADY_PER_SECOND = 200
 _READ = 100
+_READS_A_JOB = 3
 _WARM_UP_S = 2.0
 
 
@@ -55,7 +56,7 @@ async def take_turn(application: Application, stores: Stores, seconds: float) ->
 
 
 async def steady(application: Application, stores: Stores, seconds: float) -> Load:
-    """Send 200 requests a second, submissions and reads of running and of finished jobs by turns, while workers work.
+    """Send 200 requests a second while workers work: a submission, then three reads of jobs as they stand, and so on.
 
     Raises:
         RefusedError: some request was not accepted.
@@ -71,7 +72,8 @@ async def steady(application: Application, stores: Stores, seconds: float) -> Lo
         choose = random.Random(1)  # noqa: S311 - no secret
         while True:
             yield "submit", application.submission()
-            yield "read", application.read(choose.choice(jobs))
+            for _ in range(_READS_A_JOB):
+                yield "read", application.read(choose.choice(jobs))
 
     load = await open_loop(
         application.port,
