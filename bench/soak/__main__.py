@@ -88,6 +88,8 @@ async def _break_things(
     platform: Platform, db: Database, seconds: float, chance: random.Random
 ) -> list[Broken]:
     """Break one thing after the other, each kind once before any comes again, and every second one alone."""
+    # What has not begun to work cannot be broken.
+    await _until_whole(db, utc_now())
     end = time.monotonic() + seconds
     broken: list[Broken] = []
     left: list[int] = []

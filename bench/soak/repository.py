@@ -75,7 +75,7 @@ async def whole_at(conn: AsyncConnection[TupleRow], broken_at: datetime) -> date
     None while that is not so.
     """
     cursor = await conn.execute(
-        """SELECT CASE WHEN bool_and(ended IS NOT NULL) FILTER (WHERE created_at <= %(at)s)
+        """SELECT CASE WHEN coalesce(bool_and(ended IS NOT NULL) FILTER (WHERE created_at <= %(at)s), true)
                   THEN greatest(%(at)s, max(ended) FILTER (WHERE created_at <= %(at)s),
                                 min(ended) FILTER (WHERE created_at > %(at)s))
                   END

@@ -198,7 +198,7 @@ async def before_cancel(engine: Engine) -> list[UUID]:
 @pytest.mark.parametrize(
     ("work", "prepare", "scenes", "ends"),
     [
-        ("dispatch", before_dispatch, 6, [{"completed"}] * 6),
+        ("dispatch", before_dispatch, 5, [{"completed"}] * 6),
         ("open", before_open, 3, [{"cancelled"}, *[{"completed"}] * 3]),
         (
             "finish",
@@ -212,7 +212,7 @@ async def before_cancel(engine: Engine) -> list[UUID]:
                 {"completed", "cancelled"},
             ],
         ),
-        ("reap", before_reap, 2, [*[{"completed", "failed"}] * 2, {"failed"}]),
+        ("reap", before_reap, 3, [*[{"completed", "failed"}] * 2, {"failed"}]),
         ("cancel", before_cancel, 2, [{"cancelled"}] * 4),
     ],
     ids=["dispatch", "open", "finish", "reap", "cancel"],
