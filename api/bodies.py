@@ -21,6 +21,14 @@ Model = TypeVar("Model", bound=BaseModel)
 JSON = ("application/json",)
 MERGE_PATCH = ("application/merge-patch+json", "application/json")
 
+BODY_PROBLEMS = (
+    Code.INVALID_JSON,
+    Code.BODY_TOO_LARGE,
+    Code.UNSUPPORTED_MEDIA_TYPE,
+    Code.INVALID_BODY,
+)
+"""What the reading of a JSON body may end with."""
+
 _CHARSET = r'\s*(;\s*charset="?utf-8"?\s*)?'
 
 

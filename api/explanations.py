@@ -224,7 +224,7 @@ EXPLANATIONS: dict[Code, Explanation] = {
     ),
     Code.DEADLINE_EXCEEDED: Explanation(
         "the answer took longer than a request may: 10 s, without the arrival of its body and the sending of the answer; a "
-        "long poll has what it asked for and 5 s more",
+        "long poll has what it asked for on top of that",
         "What it changed may have been kept or not: send it again with the same `Idempotency-Key`.",
     ),
 }

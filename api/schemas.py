@@ -13,6 +13,10 @@ from api.errors import Code
 PROBLEM_CODES = "x-problem-codes"
 """Where `problems` leaves its codes for the description to be made of; the description itself does not have it."""
 
+CLIENT_SECRET = "clientSecret"  # noqa: S105 - the name of a security scheme
+OF_CLIENTS: dict[str, Any] = {"security": [{CLIENT_SECRET: []}, {}]}
+"""For `openapi_extra` of what OAuth clients ask: they show their secret by HTTP Basic, or in the form."""
+
 SCHEMA_REF = "#/components/schemas/{model}"
 
 REQUEST_HEADERS: dict[str, dict[str, Any]] = {
@@ -24,6 +28,11 @@ REQUEST_HEADERS: dict[str, dict[str, Any]] = {
             "pattern": r'^("([ !#-\[\]-~]|\\["\\]){1,255}"|[!#-~]([ -~]{0,253}[!-~])?)$',
         },
         "example": "order-17",
+    },
+    "If-Match": {
+        "description": "The `ETag` of the state that was seen: 412 where it is another by now.",
+        "schema": {"type": "string"},
+        "example": '"3"',
     },
     "If-None-Match": {
         "description": "An `ETag` of an earlier answer: 304 while it still holds.",
@@ -54,7 +63,7 @@ RESPONSE_HEADERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "integer", "minimum": 1},
     },
     "ETag": {
-        "description": "Names this state of the resource, for `If-None-Match`.",
+        "description": "Names this state of the resource, for `If-None-Match` and `If-Match`.",
         "schema": {"type": "string"},
     },
     "Cache-Control": {
@@ -172,17 +181,16 @@ def links(**targets: tuple[str, str, str]) -> dict[str, Any]:
     }
 
 
-def problems(*of: Code | int) -> dict[int | str, dict[str, Any]]:
+def problems(*of: Code) -> dict[int | str, dict[str, Any]]:
     """Describe the problems that are an endpoint's own, for `responses`.
 
-    Those of authentication, of an absent database and of a mistake inside are added to every endpoint. A status alone
-    stands for every code that has it.
+    Those that any endpoint may end with are added to every one: of authentication, of rates, of deadlines, of parts that
+    are away.
     """
-    codes = [code for code in Code if code in of or code.value.status in of]
     return {
         status: {
-            "description": "*",  # the codes and their titles
-            PROBLEM_CODES: [code.slug for code in codes if code.value.status == status],
+            "description": "",  # the codes and their titles
+            PROBLEM_CODES: [code.slug for code in Code if code in of and code.value.status == status],
         }
-        for status in sorted({code.value.status for code in codes})
+        for status in sorted({code.value.status for code in of})
     }

@@ -7,10 +7,11 @@ from fastapi import APIRouter, Query, Request, Response
 
 from api.admin.access import AdminReader, AdminWriter
 from api.admin.tenants import parse_tenant
-from api.bodies import json_response, read_json, validate
+from api.bodies import BODY_PROBLEMS, json_response, read_json, validate
+from api.errors import Code
 from api.keys.schemas import CreateKeyBody, KeyPage, NewKeyBody, key_body, new_key_body
-from api.pagination import Listing, PageQuery, read_page
-from api.schemas import problems, request_body
+from api.pagination import LIST_PROBLEMS, Listing, PageQuery, read_page
+from api.schemas import headers, links, problems, request_body
 from api.services import ServicesDep
 from relayer.model.ids import from_public
 from relayer.tenants.errors import KeyNotFoundError
@@ -23,8 +24,16 @@ router = APIRouter(prefix="/v1/admin", tags=["administration"])
 @router.post(
     "/tenants/{tenant_id}/keys",
     status_code=201,
+    operation_id="create_tenant_key",
     summary="Make a key of a tenant",
-    responses={201: {"model": NewKeyBody}, **problems(404, 409, 413, 415, 422)},
+    responses={
+        201: {
+            "model": NewKeyBody,
+            **headers("Cache-Control"),
+            **links(revoke=("revoke_any_key", "key_id", "$response.body#/id")),
+        },
+        **problems(*BODY_PROBLEMS, Code.NOT_FOUND, Code.TENANT_NOT_FOUND, Code.KEY_LIMIT_REACHED),
+    },
     openapi_extra=request_body(CreateKeyBody),
 )
 async def create(request: Request, tenant_id: str, admin: AdminWriter, services: ServicesDep) -> Response:
@@ -40,8 +49,9 @@ async def create(request: Request, tenant_id: str, admin: AdminWriter, services:
 
 @router.get(
     "/tenants/{tenant_id}/keys",
+    operation_id="list_tenant_keys",
     summary="List the keys of a tenant, newest first",
-    responses={200: {"model": KeyPage}, **problems(400, 404)},
+    responses={200: {"model": KeyPage}, **problems(*LIST_PROBLEMS, Code.NOT_FOUND, Code.TENANT_NOT_FOUND)},
 )
 async def list_keys(
     tenant_id: str, query: Annotated[PageQuery, Query()], admin: AdminReader, services: ServicesDep
@@ -66,9 +76,13 @@ async def list_keys(
 @router.delete(
     "/keys/{key_id}",
     status_code=204,
+    operation_id="revoke_any_key",
     summary="Revoke a key of any tenant",
     response_class=Response,
-    responses={204: {"description": "Revoked, now or before"}, **problems(404)},
+    responses={
+        204: {"description": "Revoked, now or before"},
+        **problems(Code.NOT_FOUND, Code.KEY_NOT_FOUND),
+    },
 )
 async def revoke(key_id: str, admin: AdminWriter) -> Response:
     """End a key and every access token that was issued through it, everywhere within a minute."""

@@ -4,15 +4,22 @@ from fastapi import APIRouter, Request, Response
 
 from api.admin.access import AdminReader, AdminWriter
 from api.admin.schemas import KindCapBody, KindCapList, KindCapRequest, PlanList
-from api.bodies import json_response, read_json, validate
+from api.bodies import BODY_PROBLEMS, json_response, read_json, validate
+from api.errors import Code, Fault, ProblemError
 from api.schemas import problems, request_body
 from api.services import ServicesDep
+from relayer.tenants.administration_errors import FieldError
 from relayer.tenants.plans import PLANS
 
 router = APIRouter(prefix="/v1/admin", tags=["administration"])
 
 
-@router.get("/plans", summary="List plans", responses={200: {"model": PlanList}, **problems(404)})
+@router.get(
+    "/plans",
+    operation_id="list_plans",
+    summary="List plans",
+    responses={200: {"model": PlanList}, **problems(Code.NOT_FOUND)},
+)
 async def list_plans(_: AdminReader) -> Response:
     """Give every plan, with the numbers that it writes onto a tenant."""
     return json_response(
@@ -21,7 +28,10 @@ async def list_plans(_: AdminReader) -> Response:
 
 
 @router.get(
-    "/kind-caps", summary="List caps of kinds", responses={200: {"model": KindCapList}, **problems(404)}
+    "/kind-caps",
+    operation_id="list_kind_caps",
+    summary="List caps of kinds",
+    responses={200: {"model": KindCapList}, **problems(Code.NOT_FOUND)},
 )
 async def list_kind_caps(admin: AdminReader) -> Response:
     """Give every kind that has a cap over all tenants."""
@@ -30,23 +40,35 @@ async def list_kind_caps(admin: AdminReader) -> Response:
 
 @router.put(
     "/kind-caps/{kind:path}",
+    operation_id="set_kind_cap",
     summary="Cap a kind over all tenants",
-    responses={200: {"model": KindCapBody}, **problems(404, 413, 415, 422)},
+    responses={
+        200: {"model": KindCapBody},
+        **problems(*BODY_PROBLEMS, Code.INVALID_PARAMETER, Code.NOT_FOUND),
+    },
     openapi_extra=request_body(KindCapRequest),
 )
 async def set_kind_cap(request: Request, kind: str, admin: AdminWriter, services: ServicesDep) -> Response:
     """Let no more attempts of the kind begin while so many run; the kind need not be installed."""
     body = validate(KindCapRequest, await read_json(request, services.max_body_bytes))
-    cap = await admin.services.tenants.set_kind_cap(kind, body.running_jobs, admin.origin)
+    try:
+        cap = await admin.services.tenants.set_kind_cap(kind, body.running_jobs, admin.origin)
+    except FieldError as error:
+        fault = Fault("invalid", str(error), parameter="kind")
+        raise ProblemError(Code.INVALID_PARAMETER, str(error), [fault]) from None
     return json_response(cap.to_document())
 
 
 @router.delete(
     "/kind-caps/{kind:path}",
     status_code=204,
+    operation_id="clear_kind_cap",
     summary="Take the cap of a kind away",
     response_class=Response,
-    responses=problems(404),
+    responses={
+        204: {"description": "It has no cap of its own"},
+        **problems(Code.NOT_FOUND, Code.KIND_CAP_NOT_FOUND),
+    },
 )
 async def clear_kind_cap(kind: str, admin: AdminWriter) -> Response:
     """Let as many attempts of the kind run as the caps of tenants allow."""

@@ -15,12 +15,12 @@ from api.admin.schemas import (
     TenantPatch,
     TenantRequest,
     TenantsQuery,
-    UsageBody,
+    TenantUsageBody,
 )
-from api.bodies import MERGE_PATCH, json_response, read_json, validate
+from api.bodies import BODY_PROBLEMS, MERGE_PATCH, json_response, read_json, validate
 from api.errors import Code, Fault, ProblemError
-from api.pagination import Listing, read_page
-from api.schemas import problems, request_body
+from api.pagination import LIST_PROBLEMS, Listing, read_page
+from api.schemas import headers, links, problems, request_body
 from api.services import ServicesDep
 from relayer.model.ids import from_public
 from relayer.tenants.administration_errors import TenantNotFoundError
@@ -31,6 +31,17 @@ PATH = "/v1/admin/tenants"
 
 router = APIRouter(prefix=PATH, tags=["administration"])
 
+_CHANGED = {"model": TenantBody, **headers("ETag", "Cache-Control")}
+_LINKS = links(
+    tenant=("get_tenant", "tenant_id", "$response.body#/id"),
+    change=("change_tenant", "tenant_id", "$response.body#/id"),
+    usage=("get_tenant_usage", "tenant_id", "$response.body#/id"),
+    suspend=("suspend_tenant", "tenant_id", "$response.body#/id"),
+    resume=("resume_tenant", "tenant_id", "$response.body#/id"),
+    key=("create_tenant_key", "tenant_id", "$response.body#/id"),
+    keys=("list_tenant_keys", "tenant_id", "$response.body#/id"),
+)
+
 _TAGS = re.compile(r'\s*(?:W/)?"[^"]*"\s*(?:,\s*(?:W/)?"[^"]*"\s*)*')
 _OUR_TAG = re.compile(r'(?<!W/)"(\d{1,9})"')
 
@@ -38,8 +49,12 @@ _OUR_TAG = re.compile(r'(?<!W/)"(\d{1,9})"')
 @router.post(
     "",
     status_code=201,
+    operation_id="create_tenant",
     summary="Make a tenant",
-    responses={201: {"model": TenantBody}, **problems(404, 409, 413, 415, 422)},
+    responses={
+        201: {"model": TenantBody, **headers("Location", "ETag", "Cache-Control"), **_LINKS},
+        **problems(*BODY_PROBLEMS, Code.NOT_FOUND, Code.TENANT_NAME_TAKEN),
+    },
     openapi_extra=request_body(TenantRequest),
 )
 async def create(request: Request, admin: AdminWriter, services: ServicesDep) -> Response:
@@ -50,7 +65,10 @@ async def create(request: Request, admin: AdminWriter, services: ServicesDep) ->
 
 
 @router.get(
-    "", summary="List tenants, newest first", responses={200: {"model": TenantPage}, **problems(400, 404)}
+    "",
+    operation_id="list_tenants",
+    summary="List tenants, newest first",
+    responses={200: {"model": TenantPage}, **problems(*LIST_PROBLEMS, Code.NOT_FOUND)},
 )
 async def list_tenants(
     query: Annotated[TenantsQuery, Query()], admin: AdminReader, services: ServicesDep
@@ -75,7 +93,12 @@ async def list_tenants(
     return json_response(page)
 
 
-@router.get("/{tenant_id}", summary="Read a tenant", responses={200: {"model": TenantBody}, **problems(404)})
+@router.get(
+    "/{tenant_id}",
+    operation_id="get_tenant",
+    summary="Read a tenant",
+    responses={200: _CHANGED, **problems(Code.NOT_FOUND, Code.TENANT_NOT_FOUND)},
+)
 async def read(tenant_id: str, admin: AdminReader) -> Response:
     """Give a tenant, its version as the `ETag`."""
     return _answer(await admin.services.tenants.get(parse_tenant(tenant_id)))
@@ -83,8 +106,9 @@ async def read(tenant_id: str, admin: AdminReader) -> Response:
 
 @router.get(
     "/{tenant_id}/usage",
+    operation_id="get_tenant_usage",
     summary="Read what a tenant has of its caps",
-    responses={200: {"model": UsageBody}, **problems(404)},
+    responses={200: {"model": TenantUsageBody}, **problems(Code.NOT_FOUND, Code.TENANT_NOT_FOUND)},
 )
 async def usage(tenant_id: str, admin: AdminReader) -> Response:
     """Give how much a tenant stores, and how many of its jobs run and wait."""
@@ -93,9 +117,19 @@ async def usage(tenant_id: str, admin: AdminReader) -> Response:
 
 @router.patch(
     "/{tenant_id}",
+    operation_id="change_tenant",
     summary="Change a tenant's plan, weight or limits",
-    responses={200: {"model": TenantBody}, **problems(400, 404, 412, 413, 415, 422)},
-    openapi_extra=request_body(TenantPatch, media_types=("application/merge-patch+json", "application/json")),
+    responses={
+        200: _CHANGED,
+        **problems(
+            *BODY_PROBLEMS,
+            Code.INVALID_PARAMETER,
+            Code.NOT_FOUND,
+            Code.TENANT_NOT_FOUND,
+            Code.PRECONDITION_FAILED,
+        ),
+    },
+    openapi_extra=request_body(TenantPatch, media_types=MERGE_PATCH, headers=["If-Match"]),
 )
 async def change(request: Request, tenant_id: str, admin: AdminWriter, services: ServicesDep) -> Response:
     """Merge a patch (RFC 7396) into a tenant; `If-Match` refuses it where the tenant was changed meanwhile."""
@@ -106,8 +140,12 @@ async def change(request: Request, tenant_id: str, admin: AdminWriter, services:
 
 @router.post(
     "/{tenant_id}/suspend",
+    operation_id="suspend_tenant",
     summary="Suspend a tenant",
-    responses={200: {"model": TenantBody}, **problems(404, 409, 413, 415, 422)},
+    responses={
+        200: _CHANGED,
+        **problems(*BODY_PROBLEMS, Code.NOT_FOUND, Code.TENANT_NOT_FOUND, Code.OPERATOR_TENANT),
+    },
     openapi_extra=request_body(SuspensionRequest),
 )
 async def suspend(request: Request, tenant_id: str, admin: AdminWriter, services: ServicesDep) -> Response:
@@ -119,8 +157,9 @@ async def suspend(request: Request, tenant_id: str, admin: AdminWriter, services
 
 @router.post(
     "/{tenant_id}/resume",
+    operation_id="resume_tenant",
     summary="Lift the suspension of a tenant",
-    responses={200: {"model": TenantBody}, **problems(404)},
+    responses={200: _CHANGED, **problems(Code.NOT_FOUND, Code.TENANT_NOT_FOUND)},
 )
 async def resume(tenant_id: str, admin: AdminWriter) -> Response:
     """Take the tenant's keys again, and let its jobs run. Repeatable."""

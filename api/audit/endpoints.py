@@ -10,7 +10,8 @@ from api.admin.access import AdminReader
 from api.audit.schemas import AdminAuditQuery, AuditPage, AuditQuery, audit_body, tenants_audit_body
 from api.auth import AuditReader
 from api.bodies import json_response
-from api.pagination import Listing, PageTokens, read_page
+from api.errors import Code
+from api.pagination import LIST_PROBLEMS, Listing, PageTokens, read_page
 from api.schemas import problems
 from api.services import ServicesDep
 from relayer.tenants.audit_log import AuditLog
@@ -21,8 +22,9 @@ router = APIRouter(tags=["audit"])
 
 @router.get(
     "/v1/audit-events",
+    operation_id="list_audit_events",
     summary="List the tenant's audit events, newest first",
-    responses={200: {"model": AuditPage}, **problems(400)},
+    responses={200: {"model": AuditPage}, **problems(*LIST_PROBLEMS)},
 )
 async def list_audit_events(
     query: Annotated[AuditQuery, Query()], principal: AuditReader, services: ServicesDep
@@ -37,9 +39,9 @@ async def list_audit_events(
 
 @router.get(
     "/v1/admin/audit-events",
-    tags=["administration"],
+    operation_id="list_all_audit_events",
     summary="List audit events of all tenants, newest first",
-    responses={200: {"model": AuditPage}, **problems(400, 404)},
+    responses={200: {"model": AuditPage}, **problems(*LIST_PROBLEMS, Code.NOT_FOUND)},
 )
 async def list_all_audit_events(
     query: Annotated[AdminAuditQuery, Query()], admin: AdminReader, services: ServicesDep

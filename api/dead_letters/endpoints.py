@@ -9,7 +9,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 
 from api.auth import JobReader, JobRedriver
-from api.bodies import json_response, read_json, validate
+from api.bodies import BODY_PROBLEMS, json_response, read_json, validate
 from api.dead_letters.schemas import (
     ID_PREFIX,
     DeadLettersQuery,
@@ -79,14 +79,7 @@ async def list_dead_letters(
             **headers("Location", "Idempotency-Replayed"),
             **links(redrive=("get_redrive", "redrive_id", "$response.body#/id")),
         },
-        **problems(
-            Code.INVALID_JSON,
-            Code.INVALID_IDEMPOTENCY_KEY,
-            Code.BODY_TOO_LARGE,
-            Code.UNSUPPORTED_MEDIA_TYPE,
-            Code.INVALID_BODY,
-            Code.IDEMPOTENCY_KEY_REUSED,
-        ),
+        **problems(*BODY_PROBLEMS, Code.INVALID_IDEMPOTENCY_KEY, Code.IDEMPOTENCY_KEY_REUSED),
     },
     openapi_extra=request_body(RedriveRequest, key=False),
 )

@@ -13,6 +13,15 @@ from relayer.telemetry.metrics import CONTENT_TYPE
 
 router = APIRouter(tags=["health"])
 
+_NOT_READY = {
+    "status": "not_ready",
+    "parts": {
+        "database": {"status": "not_ready", "reason": "no PostgreSQL answers at db.example.com:5432"},
+        "registry": {"status": "ready"},
+    },
+    "breakers": {"redis": "closed", "postgresql": "open"},
+}
+
 
 class LiveBody(BaseModel):
     """The process lives."""
@@ -33,18 +42,24 @@ class ReadyBody(BaseModel):
     """Whether the process can serve, and what it needs for that."""
 
     model_config = ConfigDict(
+        use_attribute_docstrings=True,
         json_schema_extra={
             "examples": [
                 {
                     "status": "ready",
                     "parts": {"database": {"status": "ready"}, "registry": {"status": "ready"}},
+                    "breakers": {"redis": "closed", "postgresql": "closed"},
                 }
             ]
-        }
+        },
     )
 
     status: Literal["ready", "not_ready"]
+    """Whether requests may be sent here."""
     parts: dict[str, PartBody]
+    """What it cannot serve without."""
+    breakers: dict[str, Literal["closed", "half_open", "open"]]
+    """By part: `closed` while it answers, `open` while it is left alone, `half_open` while it is tried."""
 
 
 @router.get(
@@ -62,7 +77,14 @@ async def live() -> Response:
     "/health/ready",
     operation_id="get_readiness",
     summary="Whether the process can serve",
-    responses={200: {"model": ReadyBody}, 503: {"model": ReadyBody, "description": "It cannot"}},
+    responses={
+        200: {"model": ReadyBody},
+        503: {
+            "model": ReadyBody,
+            "description": "It cannot, or did not answer in time",
+            "content": {"application/json": {"example": _NOT_READY}},
+        },
+    },
 )
 async def ready(services: ServicesDep) -> Response:
     """Say of each part whether it answers, and if not, why and at which address; and of each breaker where it stands.
@@ -79,7 +101,18 @@ async def ready(services: ServicesDep) -> Response:
     return json_response(body, 200 if is_ready else 503)
 
 
-@router.get("/metrics", include_in_schema=False)
+@router.get(
+    "/metrics",
+    operation_id="get_metrics",
+    summary="Read the metrics of the process",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "In the format of Prometheus",
+            "content": {"text/plain": {"schema": {"type": "string"}}},
+        }
+    },
+)
 async def metrics(services: ServicesDep) -> Response:
     """Give the metrics of this process to Prometheus; it speaks of no tenant."""
     return Response(services.metrics.render(), media_type=CONTENT_TYPE)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.auth import JobBatchWriter
-from api.bodies import json_response, read_json_list, validate
+from api.bodies import BODY_PROBLEMS, json_response, read_json_list, validate
 from api.body_size import too_large
 from api.errors import Code, Fault, ProblemError
 from api.handlers import problem_of
@@ -86,10 +86,7 @@ class BatchResult(BaseModel):
         207: {"model": BatchResult, **headers("Retry-After")},
         **problems(
             Code.INVALID_PARAMETER,
-            Code.INVALID_JSON,
-            Code.BODY_TOO_LARGE,
-            Code.UNSUPPORTED_MEDIA_TYPE,
-            Code.INVALID_BODY,
+            *BODY_PROBLEMS,
         ),
     },
     openapi_extra=request_body(BatchRequest),

@@ -48,6 +48,7 @@ async def cancel(job_id: str, principal: JobCanceller, services: ServicesDep) ->
             Code.UNKNOWN_BLOB,
             Code.IDEMPOTENCY_KEY_REUSED,
             Code.WAITING_CAP_REACHED,
+            Code.QUOTA_EXCEEDED,
         ),
     },
     openapi_extra=request_body(None, key=False),

@@ -155,7 +155,13 @@ async def read(request: Request, job_id: str, principal: JobReader, services: Se
             **headers("ETag", "Cache-Control"),
         },
         304: NOT_MODIFIED,
-        **problems(Code.JOB_NOT_FOUND, Code.OUTPUT_NOT_READY, Code.OUTPUT_ABSENT, Code.OUTPUT_DELETED),
+        **problems(
+            Code.JOB_NOT_FOUND,
+            Code.OUTPUT_NOT_READY,
+            Code.OUTPUT_ABSENT,
+            Code.OUTPUT_DELETED,
+            Code.TOO_MANY_STREAMS,
+        ),
     },
     openapi_extra=request_body(None, headers=["If-None-Match"]),
 )

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.bodies import validate
+from api.bodies import BODY_PROBLEMS, validate
 from api.errors import Code
 from api.fields import ErrorCode, Instant, Kind, MetadataName, MetadataValue
 from relayer.jobs.records import Priority
@@ -18,18 +18,16 @@ _Limit = Annotated[float, Field(ge=0.001, le=31_536_000)]
 
 
 SUBMISSION_PROBLEMS = (
+    *BODY_PROBLEMS,
     Code.INVALID_PARAMETER,
-    Code.INVALID_JSON,
     Code.IDEMPOTENCY_KEY_REQUIRED,
     Code.INVALID_IDEMPOTENCY_KEY,
-    Code.BODY_TOO_LARGE,
-    Code.UNSUPPORTED_MEDIA_TYPE,
-    Code.INVALID_BODY,
     Code.UNKNOWN_KIND,
     Code.INVALID_INPUT,
     Code.UNKNOWN_BLOB,
     Code.IDEMPOTENCY_KEY_REUSED,
     Code.WAITING_CAP_REACHED,
+    Code.QUOTA_EXCEEDED,
 )
 """What a request for a job may end with."""
 

@@ -6,7 +6,8 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 
 from api.auth import KeyReader, KeyWriter
-from api.bodies import json_response, read_json, validate
+from api.bodies import BODY_PROBLEMS, json_response, read_json, validate
+from api.errors import Code
 from api.keys.schemas import (
     CreateKeyBody,
     KeyBody,
@@ -17,8 +18,8 @@ from api.keys.schemas import (
     new_key_body,
 )
 from api.origin import origin_of
-from api.pagination import Listing, PageQuery, read_page
-from api.schemas import problems, request_body
+from api.pagination import LIST_PROBLEMS, Listing, PageQuery, read_page
+from api.schemas import headers, links, problems, request_body
 from api.services import Services, ServicesDep
 from relayer.model.ids import from_public, to_public
 from relayer.tenants.errors import KeyNotFoundError
@@ -30,13 +31,26 @@ router = APIRouter(prefix="/v1/keys", tags=["keys"])
 
 # Whatever stores an answer on its way must not store a secret.
 _NO_STORE = {"Cache-Control": "no-store"}
+_MADE = {
+    "model": NewKeyBody,
+    **headers("Location", "Cache-Control"),
+    **links(
+        key=("get_key", "key_id", "$response.body#/id"),
+        rotate=("rotate_key", "key_id", "$response.body#/id"),
+        revoke=("revoke_key", "key_id", "$response.body#/id"),
+    ),
+}
 
 
 @router.post(
     "",
     status_code=201,
+    operation_id="create_key",
     summary="Make an API key",
-    responses={201: {"model": NewKeyBody}, **problems(400, 409, 413, 415, 422)},
+    responses={
+        201: _MADE,
+        **problems(*BODY_PROBLEMS, Code.PRIVILEGE_EXCEEDED, Code.KEY_LIMIT_REACHED),
+    },
     openapi_extra=request_body(CreateKeyBody),
 )
 async def create(request: Request, principal: KeyWriter, services: ServicesDep) -> Response:
@@ -48,7 +62,12 @@ async def create(request: Request, principal: KeyWriter, services: ServicesDep) 
     return _made(services, new)
 
 
-@router.get("", summary="List API keys, newest first", responses={200: {"model": KeyPage}, **problems(400)})
+@router.get(
+    "",
+    operation_id="list_keys",
+    summary="List API keys, newest first",
+    responses={200: {"model": KeyPage}, **problems(*LIST_PROBLEMS)},
+)
 async def list_keys(
     query: Annotated[PageQuery, Query()], principal: KeyReader, services: ServicesDep
 ) -> Response:
@@ -69,7 +88,12 @@ async def list_keys(
     return json_response(page)
 
 
-@router.get("/{key_id}", summary="Read an API key", responses={200: {"model": KeyBody}, **problems(404)})
+@router.get(
+    "/{key_id}",
+    operation_id="get_key",
+    summary="Read an API key",
+    responses={200: {"model": KeyBody}, **problems(Code.KEY_NOT_FOUND)},
+)
 async def read(key_id: str, principal: KeyReader, services: ServicesDep) -> Response:
     """Give a key without its secret."""
     key = await services.keys.get(principal.tenant_id, _id(key_id))
@@ -79,8 +103,18 @@ async def read(key_id: str, principal: KeyReader, services: ServicesDep) -> Resp
 @router.post(
     "/{key_id}/rotate",
     status_code=201,
+    operation_id="rotate_key",
     summary="Replace an API key",
-    responses={201: {"model": NewKeyBody}, **problems(400, 404, 409, 413, 415, 422)},
+    responses={
+        201: _MADE,
+        **problems(
+            *BODY_PROBLEMS,
+            Code.PRIVILEGE_EXCEEDED,
+            Code.KEY_NOT_FOUND,
+            Code.KEY_ENDED,
+            Code.KEY_LIMIT_REACHED,
+        ),
+    },
     openapi_extra=request_body(RotateKeyBody),
 )
 async def rotate(key_id: str, request: Request, principal: KeyWriter, services: ServicesDep) -> Response:
@@ -100,9 +134,10 @@ async def rotate(key_id: str, request: Request, principal: KeyWriter, services: 
 @router.delete(
     "/{key_id}",
     status_code=204,
+    operation_id="revoke_key",
     summary="Revoke an API key",
     response_class=Response,
-    responses={204: {"description": "Revoked, now or before"}, **problems(404)},
+    responses={204: {"description": "Revoked, now or before"}, **problems(Code.KEY_NOT_FOUND)},
 )
 async def revoke(request: Request, key_id: str, principal: KeyWriter, services: ServicesDep) -> Response:
     """End a key and every access token that was issued through it, everywhere within a minute."""

@@ -7,10 +7,12 @@ import structlog
 from fastapi import APIRouter, Request, Response
 
 from api.bodies import json_response
+from api.errors import Code
 from api.oauth.errors import NO_STORE, OAuthError
 from api.oauth.forms import authenticate_client, read_form, unavailable
-from api.oauth.schemas import JwksBody, MetadataBody, TokenBody, form_body, oauth_problems
+from api.oauth.schemas import GRANT_TYPE, JwksBody, MetadataBody, TokenBody, form_body, oauth_errors
 from api.origin import origin_of
+from api.schemas import headers, problems
 from api.services import ServicesDep
 from relayer.model.errors import UnavailableError
 from relayer.model.ids import to_public
@@ -20,7 +22,6 @@ from relayer.tenants.scopes import EVERY_SCOPE
 
 router = APIRouter(tags=["oauth"])
 
-GRANT_TYPE = "client_credentials"
 # Keys are published an hour before they sign.
 _JWKS_MAX_AGE_S = 300
 _METADATA_MAX_AGE_S = 3600
@@ -32,8 +33,19 @@ _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+(?: [\x21\x23-\x5b\x5d-\x7e]+)*")
 
 @router.post(
     "/oauth/token",
+    operation_id="issue_token",
     summary="Exchange an API key for an access token",
-    responses={200: {"model": TokenBody}, **oauth_problems(400, 401, 413, 503)},
+    responses={
+        200: {"model": TokenBody, **headers("Cache-Control")},
+        **oauth_errors(
+            "invalid_request",
+            "unsupported_grant_type",
+            "invalid_scope",
+            "unauthorized_client",
+            "invalid_client",
+            "temporarily_unavailable",
+        ),
+    },
     openapi_extra=form_body("grant_type", "client_id", "client_secret", "scope", required=["grant_type"]),
 )
 async def token(request: Request, services: ServicesDep) -> Response:
@@ -72,8 +84,19 @@ async def token(request: Request, services: ServicesDep) -> Response:
 
 @router.post(
     "/oauth/revoke",
+    operation_id="revoke_token",
     summary="Revoke an access token",
-    responses={200: {"description": "The token is good no more"}, **oauth_problems(400, 401, 413, 503)},
+    response_class=Response,
+    responses={
+        200: {"description": "The token is good no more", **headers("Cache-Control")},
+        **oauth_errors(
+            "invalid_request",
+            "unauthorized_client",
+            "unsupported_token_type",
+            "invalid_client",
+            "temporarily_unavailable",
+        ),
+    },
     openapi_extra=form_body("token", "token_type_hint", "client_id", "client_secret", required=["token"]),
 )
 async def revoke(request: Request, services: ServicesDep) -> Response:
@@ -97,7 +120,12 @@ async def revoke(request: Request, services: ServicesDep) -> Response:
     return Response(status_code=200, headers=NO_STORE)
 
 
-@router.get("/oauth/jwks", summary="The keys that sign access tokens", responses={200: {"model": JwksBody}})
+@router.get(
+    "/oauth/jwks",
+    operation_id="get_jwks",
+    summary="Read the keys that sign access tokens",
+    responses={200: {"model": JwksBody, **headers("Cache-Control")}, **problems(Code.SERVICE_UNAVAILABLE)},
+)
 async def jwks(services: ServicesDep) -> Response:
     """Give the public keys as a JWK Set: those that sign, that have signed, and that will."""
     headers = {"Cache-Control": f"public, max-age={_JWKS_MAX_AGE_S}"}
@@ -106,8 +134,9 @@ async def jwks(services: ServicesDep) -> Response:
 
 @router.get(
     "/.well-known/oauth-authorization-server",
-    summary="What this authorization server can do",
-    responses={200: {"model": MetadataBody}},
+    operation_id="get_authorization_server",
+    summary="Read what this authorization server can do",
+    responses={200: {"model": MetadataBody, **headers("Cache-Control")}},
 )
 async def metadata(services: ServicesDep) -> Response:
     """Give the metadata of RFC 8414."""

@@ -11,6 +11,7 @@ from fastapi import Request
 from api.body_size import limited_body
 from api.errors import ProblemError
 from api.handlers import RETRY_AFTER_S
+from api.limits import Action
 from api.oauth.errors import OAuthError, invalid_client
 from api.services import Services
 from relayer.model.errors import UnavailableError
@@ -37,7 +38,7 @@ async def read_form(request: Request) -> dict[str, str]:
     try:
         body = await limited_body(request, _MAX_BYTES)
     except ProblemError as error:
-        raise OAuthError("invalid_request", error.detail, error.status) from None
+        raise OAuthError("invalid_request", error.detail, error.status, error.headers) from None
     try:
         pairs = parse_qsl(
             body.decode("ascii"),
@@ -59,7 +60,7 @@ async def authenticate_client(request: Request, services: Services, form: Mappin
 
     Raises:
         OAuthError: nothing is shown, in two ways at once, or nothing good.
-        ProblemError: the client's address tries too often.
+        ProblemError: the client or its address asks too often.
 
     """
     headers = request.headers.getlist("authorization")
@@ -89,6 +90,7 @@ async def authenticate_client(request: Request, services: Services, form: Mappin
             "send the id of a live API key as client_id and the key as client_secret, with HTTP Basic or in the body"
         )
     admission.welcome(visitor.address, secret)
+    await admission.admit(request, principal, Action.WRITE)
     return principal
 
 

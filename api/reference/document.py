@@ -9,11 +9,12 @@ from fastapi.dependencies.models import Dependant
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import iter_route_contexts
 
+from api.bodies import MERGE_PATCH
 from api.errors import MEDIA_TYPE, Code, ProblemError
 from api.explanations import explain
 from api.reference.examples import complete_examples, example_of
 from api.reference.texts import DESCRIPTION, PATH_PARAMETERS, SCOPES, TAGS
-from api.schemas import PROBLEM_CODES, RESPONSE_HEADERS, SCHEMA_REF, ProblemBody
+from api.schemas import CLIENT_SECRET, PROBLEM_CODES, RESPONSE_HEADERS, SCHEMA_REF, ProblemBody
 from relayer.tenants.scopes import Scope
 
 Json = dict[str, Any]
@@ -22,12 +23,16 @@ API_KEY = "apiKey"
 OAUTH = "oauth2"
 TOKEN_PATH = "/oauth/token"  # noqa: S105 - the path of a resource
 
-_EVERYWHERE = (Code.INTERNAL_ERROR,)
+_EVERYWHERE = (Code.HEADERS_TOO_LARGE, Code.INTERNAL_ERROR, Code.DEADLINE_EXCEEDED)
+_WITH_BODY = (Code.REQUEST_TIMEOUT,)
+_WITH_RATES = (Code.RATE_LIMITED, Code.TOO_MANY_FAILURES, Code.TEMPORARILY_REDUCED_CAPACITY)
 _WITH_KEY = (
-    *_EVERYWHERE,
     Code.API_KEY_MISSING,
     Code.API_KEY_INVALID,
+    Code.ACCESS_TOKEN_INVALID,
     Code.INSUFFICIENT_SCOPE,
+    Code.ADDRESS_NOT_ALLOWED,
+    Code.TENANT_SUSPENDED,
     Code.SERVICE_UNAVAILABLE,
 )
 _OF_STATUS = {
@@ -37,6 +42,7 @@ _OF_STATUS = {
     503: ("Retry-After",),
 }
 _SUCCESS = range(200, 300)
+_WITH_EXAMPLES = (*MERGE_PATCH, "application/x-www-form-urlencoded")
 
 
 class DescriptionError(Exception):
@@ -94,37 +100,46 @@ def operations(document: Json) -> Iterator[tuple[str, str, Json]]:
 
 
 def _describe_operation(operation: Json, scope: Scope | None, schemas: Json) -> None:
-    operation["security"] = [] if scope is None else [{API_KEY: []}, {OAUTH: [str(scope)]}]
+    if scope is not None:
+        operation["security"] = [{API_KEY: []}, {OAUTH: [str(scope)]}]
+    has_caller = bool(operation.setdefault("security", []))
     if scope is not None:
         operation["description"] = f"{operation.get('description', '')}\n\nScope: `{scope}`.".strip()
     for parameter in operation.get("parameters", ()):
         if parameter["in"] == "path":
             _describe_path_parameter(parameter)
     for content in operation.get("requestBody", {}).get("content", {}).values():
-        if "properties" in content["schema"]:
+        if "title" in content["schema"]:
             content["schema"] = _hoist(schemas, content["schema"])
-    _describe_problems(operation["responses"], _EVERYWHERE if scope is None else _WITH_KEY)
+    codes = [*_EVERYWHERE]
+    codes += _WITH_KEY if scope is not None else ()
+    codes += _WITH_RATES if has_caller else ()
+    codes += _WITH_BODY if scope is not None and "requestBody" in operation else ()
+    _describe_problems(operation["responses"], codes)
     for status, response in operation["responses"].items():
-        _describe_response(response, int(status), has_key=scope is not None)
+        _describe_response(response, int(status), has_rates=has_caller)
     operation["responses"] = dict(sorted(operation["responses"].items()))
 
 
-def _describe_problems(responses: Json, everywhere: Iterable[Code]) -> None:
+def _describe_problems(responses: Json, common: Iterable[Code]) -> None:
     if "HTTPValidationError" in str(responses.get("422", "")):
         # What does not fit a parameter is answered with 400 here.
         del responses["422"]
-    codes = set(everywhere)
+    codes = {code.slug for code in common}
     for response in responses.values():
-        codes |= {Code[slug.upper()] for slug in response.pop(PROBLEM_CODES, ())}
-    for code in codes:
-        # A problem may share its status with another answer, as that of readiness does.
-        _add_problem(responses.setdefault(str(code.value.status), {}), code)
+        codes |= {*response.pop(PROBLEM_CODES, ())}
+    by_status: dict[int, list[Code]] = {}
+    for code in Code:
+        if code.slug in codes:
+            by_status.setdefault(code.value.status, []).append(code)
+    for status, those in by_status.items():
+        _add_problems(responses.setdefault(str(status), {}), those)
 
 
-def _describe_response(response: Json, status: int, *, has_key: bool) -> None:
+def _describe_response(response: Json, status: int, *, has_rates: bool) -> None:
     response["description"] = response["description"].replace("Successful Response", "The answer")
     names = ["Request-Id", *response.pop("headers", {}), *_OF_STATUS.get(status, ())]
-    if has_key and status != HTTPStatus.UNAUTHORIZED:
+    if has_rates and status != HTTPStatus.UNAUTHORIZED:
         names += ["RateLimit-Policy", "RateLimit"]
     if MEDIA_TYPE in response.get("content", {}):
         names.append("Link")
@@ -138,15 +153,15 @@ def _describe_path_parameter(parameter: Json) -> None:
     parameter["example"] = example
 
 
-def _add_problem(response: Json, code: Code) -> None:
-    media = response.setdefault("content", {}).setdefault(
-        MEDIA_TYPE, {"schema": {"$ref": SCHEMA_REF.format(model=ProblemBody.__name__)}, "examples": {}}
-    )
-    examples = {**media["examples"], code.slug: {"$ref": f"#/components/examples/{code.slug}"}}
-    media["examples"] = {one.slug: examples[one.slug] for one in Code if one.slug in examples}
-    if response.get("description", "*").startswith("*"):
-        titles = [f"* `{one.slug}`: {one.value.title}." for one in Code if one.slug in examples]
-        response["description"] = "\n".join(titles)
+def _add_problems(response: Json, codes: Iterable[Code]) -> None:
+    """Add problems to an answer, which may be another thing as well, as that of readiness is."""
+    response.setdefault("content", {})[MEDIA_TYPE] = {
+        "schema": {"$ref": SCHEMA_REF.format(model=ProblemBody.__name__)},
+        "examples": {code.slug: {"$ref": f"#/components/examples/{code.slug}"} for code in codes},
+    }
+    titles = [f"* `{code.slug}`: {code.value.title}." for code in codes]
+    own = response.get("description", "")
+    response["description"] = "\n".join([own, "", *titles] if own else titles)
 
 
 def _problem_example(code: Code) -> Json:
@@ -166,13 +181,19 @@ def _security_schemes() -> Json:
             "bearerFormat": "jsl_live_…",
             "description": "An API key as a bearer token (RFC 6750); its scopes decide what it may do.",
         },
+        CLIENT_SECRET: {
+            "type": "http",
+            "scheme": "basic",
+            "description": "An API key's id as user name and the key as password, both form-encoded before (RFC 6749, "
+            "2.3.1); or `client_id` and `client_secret` in the form.",
+        },
         OAUTH: {
             "type": "oauth2",
             "description": "A short-lived access token, got with an API key as client secret (RFC 6749, 4.4).",
             "flows": {
                 "clientCredentials": {
                     "tokenUrl": TOKEN_PATH,
-                    "scopes": {str(scope): SCOPES.get(scope, "") for scope in Scope},
+                    "scopes": {str(scope): SCOPES[scope] for scope in Scope},
                 }
             },
         },
@@ -180,13 +201,13 @@ def _security_schemes() -> Json:
 
 
 def _give_examples(operation: Json, document: Json) -> None:
-    """Show each JSON body by an example, made of those that the schemas have."""
+    """Show each JSON body and form by an example, made of those that the schemas have."""
     bodies = [operation.get("requestBody", {})]
     bodies += [body for status, body in operation["responses"].items() if int(status) in _SUCCESS]
     for body in bodies:
-        content = body.get("content", {}).get("application/json")
-        if content is not None and not {"example", "examples"} & content.keys():
-            content["example"] = example_of(content["schema"], document)
+        for media_type, content in body.get("content", {}).items():
+            if media_type in _WITH_EXAMPLES and not {"example", "examples"} & content.keys():
+                content["example"] = example_of(content["schema"], document)
 
 
 def _hoist(schemas: Json, schema: Json) -> Json:

@@ -72,17 +72,19 @@ def _parameter(parameter: Json) -> list[str]:
 
 def _answer(answer: Json) -> list[str]:
     bodies = []
-    meaning = markdown(answer["description"])
+    text: str = answer["description"]
+    explained: list[str] = []
     for media_type, content in answer.get("content", {}).items():
         if media_type == MEDIA_TYPE:
             bodies.append('<a href="#ProblemBody">problem</a>')
-            links = [
-                f'<a href="{HELP_PATH}/{code}"><code>{code}</code></a>'
-                for code in content.get("examples", {})
-            ]
-            meaning = ", ".join(links)
+            codes = content.get("examples", {})
+            explained = [f'<a href="{HELP_PATH}/{code}"><code>{code}</code></a>' for code in codes]
+            # What stands behind the links need not stand here.
+            lines = text.splitlines()
+            text = "\n".join(line for line in lines if line[3:].partition("`")[0] not in codes)
         else:
             bodies.append(_type(content["schema"]) if content.get("schema") else f"<code>{media_type}</code>")
+    meaning = (markdown(text) if text.strip() else "") + ", ".join(explained)
     names = [
         name
         for name in answer.get("headers", {})

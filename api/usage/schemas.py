@@ -4,11 +4,22 @@ from datetime import datetime
 from decimal import ROUND_CEILING, Decimal
 from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from api.limits import policies_of
 from relayer.jobs.quotas import CurrentUsage
 from relayer.tenants.plans import Limits
+
+_DAY = {"start": "2030-01-31T00:00:00Z", "end": "2030-02-01T00:00:00Z"}
+_EXAMPLE: dict[str, Any] = {
+    "plan": "standard",
+    "measured_at": "2030-01-31T12:00:00Z",
+    "quotas": [
+        {"meter": "jobs", "used": 1200, "limit": 1_000_000, "period": _DAY},
+        {"meter": "running_jobs", "used": 7, "limit": 50, "period": None},
+    ],
+    "rates": [{"policy": "tenant-submit", "quota": 200, "window_seconds": 2}],
+}
 
 
 class PeriodBody(BaseModel):
@@ -19,29 +30,46 @@ class PeriodBody(BaseModel):
 
 
 class QuotaBody(BaseModel):
-    """What is used of a quota; `period` is null where it holds at every moment."""
+    """What is used of a quota."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     meter: Literal["jobs", "compute_seconds", "storage_bytes", "running_jobs", "waiting_jobs"]
+    """What is counted."""
     used: int
+    """How much of it there is, rounded up."""
     limit: int
+    """How much there may be."""
     period: PeriodBody | None
+    """What it is counted over; null where the limit holds at every moment."""
 
 
 class RateBody(BaseModel):
-    """A rate: `quota` units at once, whole again in `window_seconds`."""
+    """A rate, as `RateLimit-Policy` names it."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     policy: str
+    """Its name."""
     quota: int
+    """How many units may be used at once."""
     window_seconds: int
+    """In how many seconds they are whole again."""
 
 
 class UsageBody(BaseModel):
     """What a tenant uses, and what it may."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True, json_schema_extra={"examples": [_EXAMPLE]})
+
     plan: str
+    """Whose numbers hold, where none was changed for this tenant."""
     measured_at: datetime
+    """When this was so."""
     quotas: list[QuotaBody]
+    """How much may be used."""
     rates: list[RateBody]
+    """How fast."""
 
 
 def usage_body(current: CurrentUsage, limits: Limits) -> dict[str, Any]:

@@ -188,7 +188,7 @@ class Administration:
             FieldError: a value is out of range.
 
         """
-        if not (0 < len(kind) <= _LONGEST_KIND and kind.isprintable()):
+        if not _is_kind(kind):
             raise FieldError("kind", f"give 1 to {_LONGEST_KIND} printable characters")
         if not 0 <= running_jobs <= MAX_CAP:
             raise FieldError("running_jobs", f"give a number from 0 to {MAX_CAP}")
@@ -207,6 +207,8 @@ class Administration:
             KindCapNotFoundError: it has none.
 
         """
+        if not _is_kind(kind):
+            raise KindCapNotFoundError(kind)
         async with self._db.transaction() as conn:
             before = await repository.find_kind_cap(conn, kind)
             if before is None:
@@ -256,6 +258,10 @@ class Administration:
             after_hash=audit.fingerprint(None if after is None else after.to_document()),
         )
         await audit.record(conn, event)
+
+
+def _is_kind(text: str) -> bool:
+    return 0 < len(text) <= _LONGEST_KIND and text.isprintable()
 
 
 def _found(tenant: Tenant | None) -> Tenant:

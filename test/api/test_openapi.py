@@ -9,11 +9,16 @@ from jsonschema import Draft202012Validator
 
 from api.app import Settings, create_app
 from api.errors import Code
+from api.oauth.schemas import ERRORS
 from api.reference.document import operations
+from api.reference.examples import resolve
 from api.reference.texts import PATH_PARAMETERS, SCOPES, TAGS
 from relayer.tenants.scopes import Scope
 
 Json = dict[str, Any]
+
+OF_CLIENTS = {"POST /oauth/token", "POST /oauth/revoke"}
+"""What shows a client's secret in place of a key."""
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +42,8 @@ def test_every_operation_says_what_a_client_generator_needs(document: Json) -> N
         assert operation["description"], f"{name}: give its function a docstring"
         assert operation["tags"], f"{name}: give its router a tag"
         assert TAGS.keys() >= {*operation["tags"]}, f"{name}: describe its tag in api/reference/texts.py"
-        assert name.split()[1].startswith("/v1") == bool(operation["security"]), f"{name}: who may call it?"
+        is_guarded = name.split()[1].startswith("/v1") or name in OF_CLIENTS
+        assert is_guarded == bool(operation["security"]), f"{name}: who may call it?"
         for parameter in operation.get("parameters", ()):
             assert parameter["description"], f"{name}: describe {parameter['name']}"
             if parameter["in"] == "path":
@@ -53,28 +59,46 @@ def test_every_body_has_an_example_that_fits_it(document: Json) -> None:
     for name, operation in each(document):
         bodies = {"request": operation.get("requestBody", {})} | operation["responses"]
         for status, body in bodies.items():
-            content = body.get("content", {}).get("application/json")
-            if content is None or status == "503":
-                continue
-            schema = content["schema"] | {"components": document["components"]}
-            found = [*Draft202012Validator(schema).iter_errors(content["example"])]
-            assert not found, f"{name} {status}: {found[0].message}"
+            for media_type, content in body.get("content", {}).items():
+                schema = content.get("schema", {}) | {"components": document["components"]}
+                for example in examples(media_type, content, document):
+                    found = [*Draft202012Validator(schema).iter_errors(example)]
+                    assert not found, f"{name} {status}: {found[0].message}"
+
+
+def examples(media_type: str, content: Json, document: Json) -> Iterator[Any]:
+    """Give every example of a body, of which JSON has to have one."""
+    named = content.get("examples", {}).values()
+    shown = [(one if "value" in one else resolve(one["$ref"], document))["value"] for one in named]
+    shown += [content["example"]] if "example" in content else []
+    assert shown or not media_type.endswith("json") or not content.get("schema")
+    yield from shown
 
 
 def test_every_problem_is_a_code_of_its_status(document: Json) -> None:
     for name, operation in each(document):
-        assert "500" in operation["responses"], name
+        assert operation["responses"].keys() >= {"431", "500", "503"}, name
         for status, response in operation["responses"].items():
-            codes = response.get("content", {}).get("application/problem+json", {}).get("examples", {})
-            assert int(status) < 400 or codes or status == "503", (
-                f"{name}: say by which codes it gives {status}"
-            )
+            content = response.get("content", {})
+            codes = content.get("application/problem+json", {}).get("examples", {})
+            errors = content.get("application/json", {}).get("examples", {})
+            assert int(status) < 400 or codes or errors, f"{name}: say by which codes it gives {status}"
             for code in codes:
                 assert Code[code.upper()].value.status == int(status)
-                assert f"`{code}`" in response["description"] or status == "503"
+            for error in errors:
+                assert name in OF_CLIENTS
+                assert int(status) in {ERRORS[error][0], 408, 413}
+            for code in (*codes, *errors):
+                assert f"`{code}`" in response["description"]
             assert "Request-Id" in response["headers"]
+            assert ("Retry-After" in response["headers"]) >= (status in {"429", "503"})
         if operation["security"]:
-            assert operation["responses"].keys() >= {"401", "403", "503"}, name
+            assert operation["responses"].keys() >= {"401", "429"}, name
+            limited = operation["responses"]["429"]["content"]["application/problem+json"]["examples"]
+            assert limited.keys() >= {"rate_limited", "too_many_failures"}
+            assert "RateLimit" in min(operation["responses"].items())[1]["headers"]
+        if operation["security"] and name not in OF_CLIENTS:
+            assert "403" in operation["responses"], name
 
 
 def test_references_lead_somewhere(document: Json) -> None:

@@ -78,7 +78,7 @@ def in_sql() -> set[str]:
         source = path.read_text()
         found |= set(re.findall(r"status_reason = '(\w+)'", source))
         found |= set(re.findall(r"THEN '(\w+)' ELSE j\.status_reason", source))
-        found |= set(re.findall(r"'created', '(\w+)', %\(input\)s", source))
+        found |= set(re.findall(r"'created', '(\w+)',\s+n\.input", source))
     return found
 
 
