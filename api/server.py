@@ -4,6 +4,7 @@ import asyncio
 from typing import ClassVar
 
 import orjson
+from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from api.errors import MEDIA_TYPE, Code, ProblemError
@@ -33,6 +34,7 @@ class ProblemProtocol(HttpToolsProtocol):
 
     _head_bytes = 0
     _in_head = False
+    _just_begun: asyncio.Task[None] | None = None
     _slow: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
@@ -48,6 +50,7 @@ class ProblemProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse, unless a head does not come to its end."""
         self._head_bytes += len(data)
+        self._just_begun = None
         super().data_received(data)
         if self.transport.is_closing():
             return
@@ -74,6 +77,12 @@ class ProblemProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         super().on_message_complete()
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        """Begin an answer, as uvicorn does, and remember it while what came with the head is parsed."""
+        self._just_begun = self.loop.create_task(cycle.run_asgi(app))
+        self._just_begun.add_done_callback(self.tasks.discard)
+        self.tasks.add(self._just_begun)
+
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP."""
         self._refuse(_UNREADABLE)
@@ -87,9 +96,15 @@ class ProblemProtocol(HttpToolsProtocol):
             self._slow = None
 
     def _refuse(self, problem: ProblemError) -> None:
-        """Answer, unless an answer is under way, and end the connection: where the next request begins is unknown."""
+        """Answer, unless an answer is under way, and end the connection: where the next request begins is unknown.
+
+        What is malformed behind a good head, in the same breath, is refused before the application has seen any of it.
+        """
         cycle: RequestResponseCycle | None = self.cycle
-        if cycle is None or cycle.response_complete:
+        is_free = cycle is None or cycle.response_complete
+        if self._just_begun is not None and not self._in_head and not self.pipeline:
+            is_free = self._just_begun.cancel()
+        if is_free:
             request_id = to_public("req", new_id())
             body = orjson.dumps(problem.document("", request_id))
             headers = {

@@ -119,10 +119,11 @@ async def read(key_id: str, principal: KeyReader, services: ServicesDep) -> Resp
 )
 async def rotate(key_id: str, request: Request, principal: KeyWriter, services: ServicesDep) -> Response:
     """Make a key with another secret and the same rights; the old one ends after the overlap."""
+    wanted = _id(key_id)
     body = validate(RotateKeyBody, await read_json(request, services.max_body_bytes))
     new = await services.keys.rotate(
         principal.tenant_id,
-        _id(key_id),
+        wanted,
         overlap=body.overlap,
         expires_at=body.expires_at,
         maker=principal,

@@ -1,10 +1,12 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from api.server import MAX_HEAD_BYTES, ProblemProtocol
 from relayer.local.process import free_port
@@ -86,6 +88,25 @@ async def test_what_cannot_be_read_is_a_problem(port: int, sent: bytes, status: 
         assert answer.startswith(status)
         assert b"application/problem+json" in answer
         assert code in answer
+
+
+async def test_what_is_malformed_behind_its_head_is_not_begun(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+    run = RequestResponseCycle.run_asgi
+
+    async def counted(cycle: RequestResponseCycle, app: Any) -> None:
+        begun.append(cycle.scope["path"])
+        await run(cycle, app)
+
+    monkeypatch.setattr(RequestResponseCycle, "run_asgi", counted)
+    head = b"DELETE /bad HTTP/1.1\r\nHost: api\r\nTransfer-Encoding: "
+    for sent in (head + b"gzip\r\n\r\n", head + b"chunked\r\n\r\nxyz\r\n"):
+        for before in ([], [REQUEST]):
+            received, _ = await closed_after(port, *before, sent)
+            assert received.rpartition(b"HTTP/1.1 ")[2].startswith(b"400 Bad Request")
+    assert begun == ["/", "/"]
 
 
 async def test_many_requests_on_one_connection_may_be_large_together(port: int) -> None:
