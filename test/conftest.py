@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -33,6 +33,8 @@ settings.register_profile("test", deadline=None)
 settings.load_profile("test")
 # More than a change can wait for: `make test-differential`.
 settings.register_profile("verify", max_examples=3_000, deadline=None)
+settings.register_profile("brief", max_examples=40)
+settings.load_profile("brief")
 
 
 @dataclass(frozen=True)
@@ -118,33 +120,55 @@ def empty(connection: psycopg.Connection[Any], tables: Sequence[str]) -> None:
         connection.execute("SELECT setval(pg_get_serial_sequence(%s, 'id'), 1, false)", [table])
 
 
-async def _opened(url: str) -> AsyncIterator[Database]:
-    async with Database(DatabaseSettings(url=SecretStr(url), pool_size=20)) as database:
-        yield database
+@dataclass(frozen=True)
+class Databases:
+    """A pool a role, open for as long as the worker runs: opening one takes longer than many a test."""
+
+    owner: Database
+    api: Database
+    relayer: Database
+    admin: Database
+
+
+@pytest.fixture(scope="session")
+async def databases(postgres_urls: Urls) -> AsyncIterator[Databases]:
+    async with AsyncExitStack() as stack:
+
+        async def opened(url: str) -> Database:
+            settings = DatabaseSettings(url=SecretStr(url), pool_size=20)
+            return await stack.enter_async_context(Database(settings))
+
+        yield Databases(
+            owner=await opened(postgres_urls.owner),
+            api=await opened(postgres_urls.api),
+            relayer=await opened(postgres_urls.relayer),
+            admin=await opened(postgres_urls.admin),
+        )
 
 
 @pytest.fixture
-async def owner_db(urls: Urls) -> AsyncIterator[Database]:
-    async for database in _opened(urls.owner):
-        yield database
+def emptied(urls: Urls, databases: Databases) -> Databases:  # noqa: ARG001 - the tables are empty by then
+    return databases
 
 
 @pytest.fixture
-async def api_db(urls: Urls) -> AsyncIterator[Database]:
-    async for database in _opened(urls.api):
-        yield database
+def owner_db(emptied: Databases) -> Database:
+    return emptied.owner
 
 
 @pytest.fixture
-async def relayer_db(urls: Urls) -> AsyncIterator[Database]:
-    async for database in _opened(urls.relayer):
-        yield database
+def api_db(emptied: Databases) -> Database:
+    return emptied.api
 
 
 @pytest.fixture
-async def admin_db(urls: Urls) -> AsyncIterator[Database]:
-    async for database in _opened(urls.admin):
-        yield database
+def relayer_db(emptied: Databases) -> Database:
+    return emptied.relayer
+
+
+@pytest.fixture
+def admin_db(emptied: Databases) -> Database:
+    return emptied.admin
 
 
 @pytest.fixture

@@ -303,6 +303,7 @@ def test_names_outlive_edits_elsewhere(root: Path) -> None:
     assert sorted(names(root)) == sorted(before + added)
 
 
+@pytest.mark.campaign
 def test_each_construct_has_its_mutants(root: Path) -> None:
     write_tests(root, WEAK)
     (root / "contracts/Zoo.sol").write_text(ZOO)

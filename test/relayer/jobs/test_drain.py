@@ -44,7 +44,10 @@ async def test_what_ends_within_the_grace_is_finished(
     assert [await platform.attempts(job) for job in jobs] == [["succeeded"]] * 2
 
 
-@pytest.mark.parametrize("everybody", [False, True], ids=["twice", "everybody"])
+@pytest.mark.parametrize(
+    "everybody",
+    [pytest.param(False, id="twice", marks=pytest.mark.campaign), pytest.param(True, id="everybody")],
+)
 async def test_what_does_not_is_handed_back(
     platform: Platform, tenants: list[UUID], tmp_path: Path, everybody: bool
 ) -> None:

@@ -140,7 +140,16 @@ async def set_cap(owner_db: Database, tenant: UUID, cap: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["test.copy", "test.quick-copy"])
-@pytest.mark.parametrize("size", [0, 1, SMALL_BYTES, SMALL_BYTES + 1, 3_000_000])
+@pytest.mark.parametrize(
+    "size",
+    [
+        pytest.param(0, marks=pytest.mark.campaign),
+        1,
+        pytest.param(SMALL_BYTES, marks=pytest.mark.campaign),
+        SMALL_BYTES + 1,
+        pytest.param(3_000_000, marks=pytest.mark.campaign),
+    ],
+)
 async def test_jobs_read_and_make_blobs_of_any_size(
     worker: Worker, uploads: BlobService, tenants: list[UUID], blobs: LocalBlobStore, kind: str, size: int
 ) -> None:

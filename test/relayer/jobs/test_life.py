@@ -380,7 +380,7 @@ def test_any_order_of_steps_tells_a_sound_story(
         run_state_machine_as_test(
             machine,
             settings=settings(
-                max_examples=500 if deep else 20,
+                max_examples=500 if deep else 10,
                 stateful_step_count=60 if deep else 40,
                 deadline=None,
                 suppress_health_check=list(HealthCheck),

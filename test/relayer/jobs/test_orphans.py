@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 from uuid import UUID
 
+import pytest
 from support import Platform, children_of, gone, has_line, kill, lives, parent_of
 
 SLEEP = 600.0
@@ -86,6 +87,7 @@ async def test_a_horse_that_stands_still_is_killed_by_its_worker(
     assert await platform.attempts(job) == ["lost", "succeeded"]
 
 
+@pytest.mark.campaign
 async def test_a_child_that_cut_its_tie_changes_nothing(
     platform: Platform, tenants: list[UUID], tmp_path: Path
 ) -> None:

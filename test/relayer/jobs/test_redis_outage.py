@@ -61,6 +61,7 @@ async def each_ran_once(platform: Platform, tenant: UUID, jobs: list[Job], folde
     assert await platform.usage() == len(jobs)
 
 
+@pytest.mark.campaign
 async def test_the_queue_is_wiped_again_and_again(
     apart: Platform, valkey: EmbeddedValkey, tenants: list[UUID], tmp_path: Path
 ) -> None:
@@ -128,6 +129,7 @@ async def test_work_goes_on_within_ten_seconds_of_the_return(
     await each_ran_once(apart, tenants[0], [*first, *jobs], tmp_path)
 
 
+@pytest.mark.campaign
 async def test_the_queue_is_away_when_the_workers_stop(
     apart: Platform, valkey: EmbeddedValkey, tenants: list[UUID], tmp_path: Path
 ) -> None:

@@ -24,11 +24,11 @@ Test = TypeVar("Test", bound=Callable[..., object])
 
 
 def thoroughly(test: Test) -> Test:
-    """With 100 examples, or as many as the profile asks for if that is more.
+    """With 40 examples, or as many as the profile asks for if that is more.
 
     A function, because pytest may load this file before it knows the profile.
     """
-    return settings(max_examples=max(100, settings().max_examples), deadline=None)(test)
+    return settings(max_examples=max(40, settings().max_examples), deadline=None)(test)
 
 
 class Contract:
