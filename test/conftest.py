@@ -29,12 +29,10 @@ CHAIN_ID = 31337
 REGISTRY = bytes.fromhex("5fbdb2315678afecb367f032d93f642f64180aa3")
 
 # How long an example takes says more about the machine than about the code.
-settings.register_profile("test", deadline=None)
+settings.register_profile("test", max_examples=40, deadline=None)
 settings.load_profile("test")
 # More than a change can wait for: `make test-differential`.
 settings.register_profile("verify", max_examples=3_000, deadline=None)
-settings.register_profile("brief", max_examples=40)
-settings.load_profile("brief")
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ async def steady(application: Application, stores: Stores, seconds: float) -> Lo
     """
     await closed_loop(application.port, "submit", application.submission, connections=4, seconds=_WARM_UP_S)
     # Workers take a while to start.
-    while await _any_open(application, stores):
+    while await _any_open(application, stores):  # noqa: ASYNC110 - no event tells
         await asyncio.sleep(0.2)
     jobs = await _jobs_of(application, stores)
 
