@@ -25,7 +25,7 @@ class Admin:
 async def _served(services: ServicesDep) -> AdminServices:
     """Comes before the check of the key, so that a process without administration answers as if it had no such path."""
     if services.admin is None:
-        raise ProblemError(Code.NOT_FOUND, "no resource has this path; the paths are listed at /openapi.json")
+        raise ProblemError(Code.NOT_FOUND, "no resource has this path; the paths are listed at /docs")
     return services.admin
 
 

@@ -51,7 +51,9 @@ class SharedStore:
     async def __aexit__(self, *_: object) -> None:
         """Close the connections."""
         if self._probe is not None:
+            # Its connection is the pool's again when it has ended, not when it was told to.
             self._probe.cancel()
+            await asyncio.gather(self._probe, return_exceptions=True)
         await self._redis.aclose()
 
     async def ask(self, question: Callable[[Any], Awaitable[T]]) -> T | None:

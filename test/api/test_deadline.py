@@ -158,7 +158,7 @@ async def test_a_tenant_has_so_many_streams(app: FastAPI, owner_db: Database, en
         await engine.complete(job, b'"' + b"a" * 10_000 + b'"')
         path = f"/v1/jobs/{job['id']}/output"
         services = app.state.services
-        tenant = (await services.authenticator.authenticate(caller.secret)).tenant_id
+        tenant = (await services.access.authenticator.authenticate(caller.secret)).tenant_id
         with services.streams.hold(tenant), services.streams.hold(tenant):
             answer = await caller.get(path)
             assert assert_problem(answer, 429, "too_many_streams")["meta"] == {"cap": 2}

@@ -283,7 +283,8 @@ async def test_a_hostile_token_is_a_problem(acme: Caller, client: httpx2.AsyncCl
     head, body, signature = token.split(".")
     for text in (
         f"{head}.{body}.",
-        f"{head}.{body}.{signature[:-2]}AA",
+        # Not at its end: the last byte of a signature is often zero.
+        f"{head}.{body}.{'B' if signature[0] == 'A' else 'A'}{signature[1:]}",
         "eyJhbGciOiJub25lIn0.e30.",
         "..",
         f"{'W' * 6000}.e30.e30",
@@ -329,9 +330,13 @@ async def test_keys_that_are_thrown_away_end_every_token_at_once(
 
 
 async def test_a_database_that_is_away_refuses_nobody_for_good(settings: Settings) -> None:
-    # Never opened: as good as away.
-    transport = httpx2.ASGITransport(app=create_app(settings))
-    async with httpx2.AsyncClient(transport=transport, base_url="http://api") as client:
+    app = create_app(settings)
+    transport = httpx2.ASGITransport(app=app)
+    # Its database is never opened: as good as away.
+    async with (
+        app.state.services.shared,
+        httpx2.AsyncClient(transport=transport, base_url="http://api") as client,
+    ):
         answer = await Client(client, f"key_{new_id()}", generate_key()).exchange()
         assert_oauth_error(answer, 503, "temporarily_unavailable")
         assert answer.headers["retry-after"]

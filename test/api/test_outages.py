@@ -130,7 +130,7 @@ async def test_without_postgresql_a_thousand_requests_are_refused_promptly(
     tmp_path: Path, valkey_url: str
 ) -> None:
     with EmbeddedPostgres(tmp_path / "postgres", durable=False) as server:
-        passwords = roles.Passwords(*(secrets.token_hex(16) for _ in range(3)))
+        passwords = roles.Passwords(*(secrets.token_hex(16) for _ in range(4)))
         roles.prepare_database(server.admin_dsn, "jobseal", passwords)
         address = urlsplit(server.admin_dsn).netloc.rpartition("@")[2]
         owner_url = f"postgresql://{roles.OWNER}:{passwords.owner}@{address}/jobseal"
