@@ -129,9 +129,10 @@ class Intake:
             await _refuse_unowned(conn, order)
             if order.open:
                 news = order.without_repeats()
-                inserted = await submissions.insert_jobs(
-                    conn, order.tenant, order.route, [one.new for one in news.values()]
+                insertion = submissions.insertion(
+                    order.tenant, order.route, [one.new for one in news.values()]
                 )
+                inserted = await submissions.insert_jobs(conn, insertion)
                 made = await submissions.tickets(inserted)
                 await _use_blobs(conn, [one for one in news.values() if one.new.id in made])
                 _settle_made(order, made)
@@ -163,14 +164,19 @@ class Intake:
         """Make the jobs of orders in one pipelined transaction; give what tells their tickets."""
         if not orders:
             return []
-        async with self._db.transaction(pipelined=True) as conn:
-            inserted = []
-            # In one order everywhere, so that no two groups wait for each other.
-            for order in orders:
-                await act_for(conn, order.tenant)
-                news = [one.new for one in order.without_repeats().values()]
-                inserted.append((order, await submissions.insert_jobs(conn, order.tenant, order.route, news)))
-        return inserted
+        # In one order everywhere, so that no two groups wait for each other.
+        insertions = [
+            submissions.insertion(
+                order.tenant, order.route, [one.new for one in order.without_repeats().values()]
+            )
+            for order in orders
+        ]
+        inserted = []
+        async with self._db.pipelined() as conn:
+            for insertion in insertions:
+                await act_for(conn, insertion.tenant)
+                inserted.append(await submissions.insert_jobs(conn, insertion))
+        return list(zip(orders, inserted, strict=True))
 
     async def _take_alone(self, one: Prepared) -> Submitted | Exception:
         try:

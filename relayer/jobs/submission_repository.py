@@ -146,24 +146,30 @@ class UsedKey:
     job_id: UUID | None
 
 
-async def insert_jobs(
-    conn: AsyncConnection[TupleRow], tenant: UUID, route: str, jobs: Sequence[NewJob]
-) -> AsyncCursor[TupleRow]:
-    """Make a tenant's jobs of one route, each with its ticket and first event; no two have the same idempotency key.
+@dataclass(frozen=True)
+class Insertion:
+    """The jobs of one tenant and route as they are sent; no two have the same idempotency key."""
+
+    tenant: UUID
+    route: str
+    jobs: str
+    at: datetime
+
+
+def insertion(tenant: UUID, route: str, jobs: Sequence[NewJob]) -> Insertion:
+    """Write jobs as `insert_jobs` sends them."""
+    text = orjson.dumps([_row(new) for new in jobs]).decode()
+    return Insertion(tenant, route, text, max(new.at for new in jobs))
+
+
+async def insert_jobs(conn: AsyncConnection[TupleRow], jobs: Insertion) -> AsyncCursor[TupleRow]:
+    """Make jobs, each with its ticket and first event.
 
     Returns:
         What `tickets` reads. A pipelined transaction need not wait for it.
 
     """
-    return await conn.execute(
-        _SUBMIT,
-        {
-            "tenant": tenant,
-            "route": route,
-            "jobs": orjson.dumps([_row(new) for new in jobs]).decode(),
-            "at": max(new.at for new in jobs),
-        },
-    )
+    return await conn.execute(_SUBMIT, vars(jobs))
 
 
 async def tickets(inserted: AsyncCursor[TupleRow]) -> dict[UUID, int]:

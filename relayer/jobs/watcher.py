@@ -92,7 +92,7 @@ class Watcher:
         watched: defaultdict[UUID, set[UUID]] = defaultdict(set)
         for waiter in asked:
             watched[waiter.tenant].add(waiter.job_id)
-        async with self._db.transaction(pipelined=True) as conn:
+        async with self._db.pipelined() as conn:
             versions = await repository.versions(conn, watched)
         for waiter in asked:
             if versions.get(waiter.job_id) != waiter.version:

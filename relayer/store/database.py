@@ -5,7 +5,7 @@ Source: psycopg 3 (https://www.psycopg.org/psycopg3/docs/). Every statement is p
 
 import select
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Self, TypeVar
 from urllib.parse import urlsplit
@@ -97,28 +97,44 @@ class Database:
         await self.close()
 
     @asynccontextmanager
-    async def transaction(
-        self, tenant: UUID | None = None, *, pipelined: bool = False
-    ) -> AsyncIterator[AsyncConnection[TupleRow]]:
+    async def transaction(self, tenant: UUID | None = None) -> AsyncIterator[AsyncConnection[TupleRow]]:
         """Run one transaction: commit at the end, roll back on an error.
 
         Args:
             tenant: whose rows the API's role may see; set for this transaction only.
-            pipelined: send what asks for no answer together with what does, BEGIN with the first question and
-                COMMIT with the last statements. A statement's error then shows where an answer is fetched.
 
         Raises:
             UnavailableError: the server is away, or went away during the transaction (whose outcome is
                 then unknown, as with any lost commit).
 
         """
-        async with self._connection() as connection, AsyncExitStack() as stack:
-            if pipelined:
-                await stack.enter_async_context(connection.pipeline())
-            await stack.enter_async_context(connection.transaction())
+        async with self._connection() as connection, connection.transaction():
             if tenant is not None:
                 await act_for(connection, tenant)
             yield connection
+
+    @asynccontextmanager
+    async def pipelined(self, tenant: UUID | None = None) -> AsyncIterator[AsyncConnection[TupleRow]]:
+        """Run one transaction whose statements are sent together, without BEGIN and COMMIT: all take place or none.
+
+        Until the end of a pipeline PostgreSQL makes one implicit transaction of what it is sent ("Pipeline Mode" in the
+        documentation of libpq). A statement's error shows where an answer is fetched, or at the end. An error of the
+        block itself does not take back what was sent before it: whoever writes builds everything first, then sends.
+
+        Raises:
+            UnavailableError: as with `transaction`.
+
+        """
+        async with self._connection() as connection:
+            try:
+                async with connection.pipeline():
+                    if tenant is not None:
+                        await act_for(connection, tenant)
+                    yield connection
+            except BaseException:
+                # The server skipped what was to be prepared after the error, and the driver takes it for prepared.
+                await connection.close()
+                raise
 
     @asynccontextmanager
     async def statement(self) -> AsyncIterator[AsyncConnection[TupleRow]]:
@@ -144,10 +160,10 @@ class Database:
 
         """
         try:
-            async with self.transaction(tenant, pipelined=True) as connection:
+            async with self.pipelined(tenant) as connection:
                 return await question(connection)
         except ConnectionLostError:
-            async with self.transaction(tenant, pipelined=True) as connection:
+            async with self.pipelined(tenant) as connection:
                 return await question(connection)
 
     @asynccontextmanager

@@ -275,7 +275,7 @@ async def insert_late(
     one = Submission("digest", {"text": "late"}, {}, None, bytes(32))
     new = prepare(one, handlers, tenant=tenant, registry=registry.id, route="test", at=utc_now()).new
     assert await submission_repository.tickets(
-        await submission_repository.insert_jobs(conn, tenant, "test", [new])
+        await submission_repository.insert_jobs(conn, submission_repository.insertion(tenant, "test", [new]))
     )
 
 
@@ -420,13 +420,6 @@ class Measured(AsyncCursor[TupleRow]):
 
 class MeasuredDatabase(Database):
     """A database whose statements are measured; nothing is pipelined."""
-
-    @asynccontextmanager
-    async def transaction(
-        self, tenant: UUID | None = None, *, pipelined: bool = False
-    ) -> AsyncIterator[AsyncConnection[TupleRow]]:
-        async with super().transaction(tenant) as conn:
-            yield conn
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection[TupleRow]]:

@@ -12,7 +12,7 @@ from relayer.jobs.blob_repository import MadeBlob
 from relayer.jobs.dead_letter_repository import DeadLetterFilter, KeyUse, Letter, Redrive
 from relayer.jobs.listing_repository import JobFilter
 from relayer.jobs.records import Priority
-from relayer.jobs.submission_repository import NewJob
+from relayer.jobs.submission_repository import NewJob, insertion
 from relayer.model.ids import new_id
 from relayer.seal.tree import Word
 from relayer.store.registries import RegistryRow
@@ -207,7 +207,7 @@ def given(name: str, acme: Acme, acting: UUID) -> dict[str, Any]:
         "keys": [KEY],
         "key": _key(name, acme),
         "fingerprint": bytes(32),
-        "jobs": [new],
+        "jobs": insertion(acme.id, "POST /v1/jobs", [new]),
         "made": [MadeBlob(acme.id, HASH, 6, "text/plain", b"secret")],
         "uses": [(acme.id, HASH, acme.failed)],
         "blob_hash": HASH,
