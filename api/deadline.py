@@ -99,11 +99,13 @@ class _BoundedRequest:
         self._send = send
         self._now = asyncio.get_running_loop().time
         self._patient_until = self._now() + bounds.body_grace
+        self._extended_until = 0.0
         self._whole = False
 
     def extend(self, seconds: float) -> None:
         """Begin the deadline anew after so many seconds."""
-        self._alarm.move(self._now() + seconds + self._bounds.deadline)
+        self._extended_until = self._now() + seconds + self._bounds.deadline
+        self._alarm.move(self._extended_until)
 
     async def receive(self) -> Message:
         """Give the next part of the body, if it comes in time."""
@@ -113,12 +115,14 @@ class _BoundedRequest:
         try:
             message = await self._receive()
         except asyncio.CancelledError:
-            if self._alarm.was_it():
+            # Who answers without the body listens for the client's leaving alone.
+            if not self.begun and self._alarm.was_it():
                 raise _too_slow() from None
             raise
         finally:
             if not self.begun:
-                self._alarm.move(self._now() + self._bounds.deadline)
+                # Whoever waits for a change listens for the client's leaving meanwhile.
+                self._alarm.move(max(self._now() + self._bounds.deadline, self._extended_until))
         self._whole = not message.get("more_body", False)
         self._patient_until += len(message.get("body", b"")) / self._bounds.body_bytes_per_second
         return message

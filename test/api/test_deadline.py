@@ -47,6 +47,7 @@ async def ask(
     parts: Sequence[tuple[float, bytes]] = (),
     *,
     secret: str = "",
+    method: str | None = None,
     stall: float = 0.0,
 ) -> Answer:
     """Send the parts of a body, each after so many seconds, for ever the last; take each part of the answer as slowly."""
@@ -68,7 +69,7 @@ async def ask(
     scope = {
         "type": "http",
         "http_version": "1.1",
-        "method": "POST" if parts else "GET",
+        "method": method or ("POST" if parts else "GET"),
         "scheme": "http",
         "path": path,
         "raw_path": path.encode(),
@@ -141,6 +142,9 @@ async def test_a_stream_goes_on_for_as_long_as_it_moves(app: FastAPI) -> None:
     steady = await ask(app, "/stream")
     assert b"".join(one.get("body", b"") for one in steady.messages) == b"xxxxy"
     assert steady.messages[-1]["more_body"]
+    # A body that nobody waits for does not end it.
+    unread = await ask(app, "/stream", [(0.3, b"x")], method="GET")
+    assert b"".join(one.get("body", b"") for one in unread.messages) == b"xxxxy"
     # Nor may its reader stand still.
     assert [one["type"] for one in (await ask(app, "/stream", stall=0.5)).messages] == ["http.response.start"]
 
