@@ -8,22 +8,30 @@ import subprocess
 import sys
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from api.app import Settings, create_app
+from relayer.limits.lockout import LockoutRule
+from relayer.limits.policy import Policy
 from relayer.store.database import Database
+from relayer.tenants.scopes import Scope
+from relayer.tenants.service import TenantService
 
-from .conftest import Caller, Engine, listening, new_key, serving
+from .conftest import KEYS, ROOM, Caller, Engine, listening, serving, set_limits
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 
 
 @pytest.fixture
 async def secret(owner_db: Database, engine: Engine, settings: Settings) -> str:
-    """The key of a tenant that has a job in each of the states that matter."""
-    key = await new_key(owner_db, "acme")
+    """A key for everything, of a tenant of the platform's own that has a job in each of the states that matter."""
+    tenants = TenantService(owner_db, KEYS)
+    tenant = await tenants.create_tenant("operator", is_operator=True)
+    await set_limits(owner_db, tenant, ROOM)
+    key = (await tenants.create_key(tenant, "test", Scope)).secret
     async with serving(create_app(settings)) as client:
         acme = Caller(client, key)
         jobs = [await acme.submitted(str(number)) for number in range(3)]
@@ -32,6 +40,13 @@ async def secret(owner_db: Database, engine: Engine, settings: Settings) -> str:
     await engine.seal()
     await engine.confirm()
     return key
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever tries every wrong key there is has to be told each time that it is wrong."""
+    monkeypatch.setattr("api.limits.UNAUTHENTICATED", Policy.per_minute("ip-unauth", 1_000_000, 1_000_000))
+    monkeypatch.setattr("api.app.LockoutRule", partial(LockoutRule, failures=1_000_000))
 
 
 def run(settings: Settings, secret: str, folder: Path, *arguments: str) -> None:
