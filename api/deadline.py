@@ -79,8 +79,8 @@ class DeadlineMiddleware:
             if not alarm.was_it():
                 raise
             state = scope["state"]
-            _log.warning("deadline", path=scope["path"], request_id=state["request_id"], begun=request.begun)
-            if request.begun:
+            _log.warning("deadline", path=scope["path"], request_id=state["request_id"], begun=request.has_begun())
+            if request.has_begun():
                 # What has begun can only be cut off.
                 raise ClientDisconnect from None
             await _deadline_exceeded().response(Request(scope))(scope, receive, send)
@@ -92,7 +92,7 @@ class _BoundedRequest:
     """One request's clock."""
 
     def __init__(self, bounds: Bounds, alarm: Alarm, receive: Receive, send: Send) -> None:
-        self.begun = False
+        self._begun = False
         self._bounds = bounds
         self._alarm = alarm
         self._receive = receive
@@ -102,6 +102,10 @@ class _BoundedRequest:
         self._extended_until = 0.0
         self._whole = False
 
+    def has_begun(self) -> bool:
+        """Whether a part of the answer was sent."""
+        return self._begun
+
     def extend(self, seconds: float) -> None:
         """Begin the deadline anew after so many seconds."""
         self._extended_until = self._now() + seconds + self._bounds.deadline
@@ -109,18 +113,18 @@ class _BoundedRequest:
 
     async def receive(self) -> Message:
         """Give the next part of the body, if it comes in time."""
-        if self._whole or self.begun:
+        if self._whole or self.has_begun():
             return await self._receive()
         self._alarm.move(self._patient_until)
         try:
             message = await self._receive()
         except asyncio.CancelledError:
             # Who answers without the body listens for the client's leaving alone.
-            if not self.begun and self._alarm.was_it():
+            if not self.has_begun() and self._alarm.was_it():
                 raise _too_slow() from None
             raise
         finally:
-            if not self.begun:
+            if not self.has_begun():
                 # Whoever waits for a change listens for the client's leaving meanwhile.
                 self._alarm.move(max(self._now() + self._bounds.deadline, self._extended_until))
         self._whole = not message.get("more_body", False)
@@ -129,7 +133,7 @@ class _BoundedRequest:
 
     async def send(self, message: Message) -> None:
         """Send a part of the answer, which has to be taken in time, as the next one has to come."""
-        self.begun = True
+        self._begun = True
         self._alarm.move(self._now() + self._bounds.stream_stall)
         await self._send(message)
         self._alarm.move(self._now() + self._bounds.stream_stall)

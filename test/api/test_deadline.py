@@ -120,6 +120,17 @@ async def app(settings: Settings) -> AsyncIterator[FastAPI]:
         yield app
 
 
+async def test_a_long_poll_has_the_time_that_it_asked_for(app: FastAPI, owner_db: Database) -> None:
+    caller = Caller(httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://api"), "")
+    caller.secret = await new_key(owner_db, "acme")
+    async with caller.client:
+        job = await caller.submitted()
+        # Longer than the deadline, while a task of its own listens for the client's leaving.
+        answer = await caller.get(f"/v1/jobs/{job['id']}", prefer="wait=1")
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["preference-applied"] == "wait=1"
+
+
 async def test_a_body_that_comes_too_slowly_is_given_up(app: FastAPI, owner_db: Database) -> None:
     secret = await new_key(owner_db, "acme")
     job = b'{"kind":"digest","input":{"text":"a"}}'
