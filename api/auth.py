@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 from api.errors import Code, ProblemError
 from api.limits import Action
 from api.services import Services
+from relayer.tenants.errors import AddressNotAllowedError, TenantSuspendedError
 from relayer.tenants.principal import Principal
 from relayer.tenants.scopes import Scope
 from relayer.tenants.token_format import looks_like_token
@@ -35,7 +36,12 @@ async def authenticate(request: Request, services: Services) -> Principal:
     match = _BEARER.fullmatch(values[0]) if len(values) == 1 else None
     credential = match[1] if match else ""
     is_known = await admission.meet(request, visitor.address, credential)
-    principal = await services.access.authenticator.authenticate(credential, visitor.host)
+    try:
+        principal = await services.access.authenticator.authenticate(credential, visitor.host)
+    except (AddressNotAllowedError, TenantSuspendedError):
+        # No rate of the tenant's holds it back.
+        await admission.count_failure(request, visitor.address, None)
+        raise
     if principal is None:
         await admission.count_failure(request, visitor.address, credential)
         raise _invalid(credential)

@@ -79,7 +79,9 @@ class DeadlineMiddleware:
             if not alarm.was_it():
                 raise
             state = scope["state"]
-            _log.warning("deadline", path=scope["path"], request_id=state["request_id"], begun=request.has_begun())
+            _log.warning(
+                "deadline", path=scope["path"], request_id=state["request_id"], begun=request.has_begun()
+            )
             if request.has_begun():
                 # What has begun can only be cut off.
                 raise ClientDisconnect from None

@@ -61,14 +61,15 @@ class Admission:
         return visitor(request, self._trusted)
 
     async def meet(self, request: Request, address: str, credential: str) -> bool:
-        """Hear a credential before anything is asked about it; say whether it is known from this address.
+        """Hear a credential before anything is asked about it; say whether it needs no new welcome.
 
         Raises:
             ProblemError: its address failed too often, or used up its allowance.
 
         """
-        if self._known.get(_pair(address, credential), 0.0) > time.monotonic():
-            return True
+        left = self._known.get(_pair(address, credential), 0.0) - time.monotonic()
+        if left > 0:
+            return left > _KNOWN_FOR_S / 2
         locked, verdict = await asyncio.gather(
             self._failures.locked(_suspect(address, credential)),
             self._limiter.check([Charge(UNAUTHENTICATED, address, 0)]),

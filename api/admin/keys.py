@@ -32,7 +32,13 @@ router = APIRouter(prefix="/v1/admin", tags=["administration"])
             **headers("Cache-Control"),
             **links(revoke=("revoke_any_key", "key_id", "$response.body#/id")),
         },
-        **problems(*BODY_PROBLEMS, Code.NOT_FOUND, Code.TENANT_NOT_FOUND, Code.KEY_LIMIT_REACHED),
+        **problems(
+            *BODY_PROBLEMS,
+            Code.NOT_FOUND,
+            Code.PRIVILEGE_EXCEEDED,
+            Code.TENANT_NOT_FOUND,
+            Code.KEY_LIMIT_REACHED,
+        ),
     },
     openapi_extra=request_body(CreateKeyBody),
 )
@@ -41,9 +47,11 @@ async def create(request: Request, tenant_id: str, admin: AdminWriter, services:
 
     A request whose answer was lost is not repeatable: revoke the key whose secret nobody saw, and make another.
     """
-    wanted = parse_tenant(tenant_id)
+    wanted = await admin.services.tenants.get(parse_tenant(tenant_id))
     body = validate(CreateKeyBody, await read_json(request, services.max_body_bytes))
-    new = await admin.services.keys.create(wanted, body.request(), origin=admin.origin)
+    # For another tenant an operator is bound by that tenant alone; for his own by what he may himself.
+    maker = admin.principal if wanted.is_operator else None
+    new = await admin.services.keys.create(wanted.id, body.request(), maker, origin=admin.origin)
     return json_response(new_key_body(new, services.clock()), 201, {"Cache-Control": "no-store"})
 
 

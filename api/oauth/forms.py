@@ -79,8 +79,10 @@ async def authenticate_client(request: Request, services: Services, form: Mappin
             from_public(KEY_PREFIX, client_id), secret, visitor.host
         )
     except AddressNotAllowedError as error:
+        await admission.count_failure(request, visitor.address, None)
         raise invalid_client(str(error)) from None
     except TenantSuspendedError as error:
+        await admission.count_failure(request, visitor.address, None)
         raise OAuthError("unauthorized_client", str(error)) from None
     except UnavailableError:
         raise unavailable() from None

@@ -181,3 +181,20 @@ async def find(service: TenantService, name: str) -> Any:
     tenant = await service.find_tenant(name)
     assert tenant is not None
     return tenant
+
+
+async def test_an_operators_key_makes_none_that_may_more_than_itself(
+    operator: Operator, client: httpx2.AsyncClient
+) -> None:
+    own = (await operator.items("/v1/admin/tenants?name=operator"))[0]
+    narrow = await operator.new_key(own, scopes=["admin:write"], allowed_addresses=["127.0.0.0/8"])
+    climber = Operator(client, narrow["secret"])
+    path = f"/v1/admin/tenants/{own['id']}/keys"
+    for wanted in ({"scopes": ["admin:read", "admin:write"]}, {"allowed_addresses": ["0.0.0.0/0"]}):
+        value = {"name": "wider", "scopes": ["admin:write"]} | wanted
+        assert_problem(await climber.post_json(path, value), 403, "privilege_exceeded")
+    # What is left out is as the maker has it.
+    made = await climber.new_key(own, scopes=["admin:write"])
+    assert made["allowed_addresses"] == ["127.0.0.0/8"]
+    # For other tenants he is bound by the tenant alone.
+    assert await climber.new_key(await operator.made("acme"))

@@ -131,6 +131,25 @@ async def test_requests_without_a_valid_key_spend_their_address_alone(
         assert (await nobody.client.get("/health/live")).status_code == 200
 
 
+async def test_a_key_that_is_used_stays_known_at_its_address(
+    settings: Settings, owner_db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = create_app(settings)
+    now = 1_000.0
+    monkeypatch.setattr("api.limits.time.monotonic", lambda: now)
+    async with serving(app), at_address(app, "192.0.2.9", await new_key(owner_db, "acme")) as acme:
+        assert (await acme.get("/v1/jobs")).status_code == 200
+        for _ in range(10):
+            async with at_address(app, "192.0.2.9", generate_key()) as guess:
+                await guess.get("/v1/jobs")
+        for _ in range(6):
+            now += 600
+            assert (await acme.get("/v1/jobs")).status_code == 200
+        now += 901
+        # The lock-out itself is by the clock of the store, and lasts.
+        assert_problem(await acme.get("/v1/jobs"), 429, "too_many_failures")
+
+
 async def test_ten_guesses_lock_an_address_out(
     settings: Settings, owner_db: Database, valkey_url: str
 ) -> None:
