@@ -11,7 +11,7 @@ from api.errors import MEDIA_TYPE, Code, ProblemError
 from relayer.model.ids import new_id, to_public
 
 MAX_HEAD_BYTES = 64 * 1024
-"""How large a request's line and headers may be before they are whole; the parser itself has no bound."""
+"""How large a request's line and headers, or its trailers, may be before they are whole; the parser has no bound."""
 
 _UNREADABLE = ProblemError(
     Code.BAD_REQUEST, "the request is no well-formed HTTP/1.1; look at its request line, headers and framing"
@@ -27,13 +27,17 @@ _REASONS = {400: "Bad Request", 431: "Request Header Fields Too Large"}
 class ProblemProtocol(HttpToolsProtocol):
     """HTTP/1.1 for uvicorn's `http` setting.
 
-    A head that was begun, or the first of a connection, has to be whole within `head_seconds`.
+    A head that was begun, or the first of a connection, has to be whole within `head_seconds`; so has what frames a body,
+    as long as none of the body comes. The pace of the body itself is the application's business. Trailers are dropped,
+    which RFC 9110, 6.5.1 allows.
     """
 
     head_seconds: ClassVar[float] = 10.0
 
     _head_bytes = 0
     _in_head = False
+    _in_message = False
+    _has_moved = False
     _just_begun: asyncio.Task[None] | None = None
     _slow: asyncio.TimerHandle | None = None
 
@@ -48,32 +52,46 @@ class ProblemProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse, unless a head does not come to its end."""
+        """Parse, unless a head, or what follows a body, does not come to its end."""
         self._head_bytes += len(data)
         self._just_begun = None
+        self._has_moved = False
         super().data_received(data)
         if self.transport.is_closing():
             return
-        if not self._in_head:
-            self._forget()
-        elif self._head_bytes > MAX_HEAD_BYTES:
+        if self._head_bytes > MAX_HEAD_BYTES:
             self._refuse(_ENDLESS)
+        elif not self._in_message or (self._has_moved and not self._in_head):
+            self._forget()
         elif self._slow is None:
             self._watch()
 
     def on_message_begin(self) -> None:
         """Begin a request."""
         super().on_message_begin()
-        self._in_head = True
+        self._in_head = self._in_message = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header; trailers come this way too."""
+        if self._in_head:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Let the application have it."""
         self._in_head = False
+        self._has_moved = True
         self._head_bytes = 0
         super().on_headers_complete()
 
+    def on_body(self, body: bytes) -> None:
+        """Hand it on; what is counted is what comes without any."""
+        self._has_moved = True
+        self._head_bytes = 0
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
         """Count anew: what has come since the headers was a body."""
+        self._in_message = False
         self._head_bytes = 0
         super().on_message_complete()
 
@@ -101,7 +119,8 @@ class ProblemProtocol(HttpToolsProtocol):
         What is malformed behind a good head, in the same breath, is refused before the application has seen any of it.
         """
         cycle: RequestResponseCycle | None = self.cycle
-        is_free = cycle is None or cycle.response_complete
+        # Within a message the newest answer is the one to it, and nothing may follow that but the next request's.
+        is_free = cycle is None or (cycle.response_complete and (self._in_head or not self._in_message))
         if self._just_begun is not None and not self._in_head and not self.pipeline:
             is_free = self._just_begun.cancel()
         if is_free:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from api.server import MAX_HEAD_BYTES, ProblemProtocol
 from relayer.local.process import free_port
@@ -107,6 +107,33 @@ async def test_what_is_malformed_behind_its_head_is_not_begun(
             received, _ = await closed_after(port, *before, sent)
             assert received.rpartition(b"HTTP/1.1 ")[2].startswith(b"400 Bad Request")
     assert begun == ["/", "/"]
+
+
+async def test_trailers_are_dropped_and_come_to_an_end(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    on_header = HttpToolsProtocol.on_header
+
+    def counted(protocol: HttpToolsProtocol, name: bytes, value: bytes) -> None:
+        seen.append(1)
+        on_header(protocol, name, value)
+
+    monkeypatch.setattr(HttpToolsProtocol, "on_header", counted)
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    body = b"2\r\n{}\r\n0\r\n"
+    trailer = b"x: " + b"y" * 1000 + b"\r\n"
+    # They are whole, and the connection goes on.
+    received, _ = await closed_after(port, head + body + trailer + b"\r\n", REQUEST, b"?")
+    assert received.count(b"200 OK") == 2
+    assert len(seen) == 3
+    # They are endless: the answer that was given is the only one, and the connection ends.
+    for sent in ([head + body, trailer * 70], [head + body, b"x: " + b"y" * (MAX_HEAD_BYTES + 1)]):
+        received, seconds = await closed_after(port, *sent)
+        assert received.count(b"HTTP/1.1 ") == 1
+        assert seconds < WAIT_S
+    # They stop coming.
+    received, seconds = await closed_after(port, head + body, trailer)
+    assert received.count(b"HTTP/1.1 ") == 1
+    assert WAIT_S / 2 < seconds < 2
 
 
 async def test_many_requests_on_one_connection_may_be_large_together(port: int) -> None:
