@@ -13,7 +13,8 @@ class Alarm:
         self._task = task
         self._loop = asyncio.get_running_loop()
         self._when = when
-        self._rang = False
+        self._rings = 0
+        self._others = task.cancelling()
         self._arm()
 
     def move(self, when: float) -> None:
@@ -25,11 +26,16 @@ class Alarm:
             self._arm()
 
     def was_it(self) -> bool:
-        """Whether the cancellation at hand is this alarm's and nobody else's; it rings again only when it is moved."""
-        if not self._rang:
+        """Whether the cancellation at hand is this alarm's and nobody else's; it rings again only when it is moved.
+
+        It is never that of another task which the alarm's own awaits: that one was cancelled by whoever runs it.
+        """
+        if not self._rings or asyncio.current_task() is not self._task:
             return False
-        self._rang = False
-        return self._task.uncancel() == 0
+        for _ in range(self._rings):
+            self._task.uncancel()
+        self._rings = 0
+        return self._task.cancelling() <= self._others
 
     def stop(self) -> None:
         """Never ring again."""
@@ -44,5 +50,5 @@ class Alarm:
             self._arm()
             return
         self._armed_for = math.inf
-        self._rang = True
+        self._rings += 1
         self._task.cancel()
