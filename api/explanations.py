@@ -201,7 +201,9 @@ EXPLANATIONS: dict[Code, Explanation] = {
         "too many requests from the address had an invalid key, so that it is locked out",
         "Correct the key, and try again after `Retry-After` seconds; a key that worked from the address is heard all the same.",
     ),
-    Code.TOO_MANY_STREAMS: Explanation("the tenant has `meta.cap` streams open", "Close one of them."),
+    Code.TOO_MANY_STREAMS: Explanation(
+        "the tenant has `meta.cap` streams and waits open", "Close one of them, or ask without waiting."
+    ),
     Code.HEADERS_TOO_LARGE: Explanation(
         "the line and headers of the request are larger than `meta.max_bytes`",
         "Send fewer or shorter headers.",

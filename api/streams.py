@@ -16,11 +16,15 @@ _RETRY_AFTER_S = 1
 
 
 class OpenStreams:
-    """The streams that this process has open: each tenant may have so many."""
+    """The streams that this process has open, and the answers it holds back: each tenant may have so many."""
 
     def __init__(self, cap: int) -> None:
         self._cap = cap
         self._open: Counter[UUID] = Counter()
+
+    def count(self, tenant: UUID) -> int:
+        """Say how many streams of a tenant are open."""
+        return self._open[tenant]
 
     @contextmanager
     def hold(self, tenant: UUID) -> Iterator[None]:

@@ -1,5 +1,6 @@
 """The REST surface of jobs."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Annotated
 from uuid import UUID
@@ -48,7 +49,7 @@ _LINKS = links(
     responses={
         200: {"model": ValidatedBody, "description": "With `validate_only`: it would be accepted"},
         202: {"model": JobBody, **headers(*SUBMITTED_HEADERS, "Preference-Applied"), **_LINKS},
-        **problems(*SUBMISSION_PROBLEMS),
+        **problems(*SUBMISSION_PROBLEMS, Code.TOO_MANY_STREAMS),
     },
     openapi_extra=request_body(SubmitBody, key=True, headers=["Prefer"]),
 )
@@ -69,10 +70,12 @@ async def submit(
         if isinstance(checked, JobsealError):
             raise checked
         return json_response(validated_body(checked.new))
-    submitted = await services.jobs.submit(principal.tenant_id, read_submission(value, key))
-    if wait:
-        job = await wait_for_job(request, services, submitted.job, wait, _has_result)
-        submitted = replace(submitted, job=job)
+    # Held before anything is written, so that who may not wait is told before there is a job.
+    with services.streams.hold(principal.tenant_id) if wait else nullcontext():
+        submitted = await services.jobs.submit(principal.tenant_id, read_submission(value, key))
+        if wait:
+            job = await wait_for_job(request, services, submitted.job, wait, _has_result)
+            submitted = replace(submitted, job=job)
     return json_response(job_body(submitted.job), 202, submitted_headers(submitted) | applied(wait))
 
 
@@ -114,7 +117,7 @@ async def list_jobs(
             **headers("ETag", "Cache-Control", "Retry-After", "Preference-Applied"),
         },
         304: NOT_MODIFIED,
-        **problems(Code.JOB_NOT_FOUND),
+        **problems(Code.JOB_NOT_FOUND, Code.TOO_MANY_STREAMS),
     },
     openapi_extra=request_body(None, headers=["If-None-Match", "Prefer"]),
 )
@@ -129,7 +132,8 @@ async def read(request: Request, job_id: str, principal: JobReader, services: Se
     wait = wait_preference(request, services.max_wait_s)
     if wait and ("if-none-match" not in request.headers or is_known(request, tag_of(_content(job)))):
         version = job.state_version
-        job = await wait_for_job(request, services, job, wait, lambda one: one.state_version != version)
+        with services.streams.hold(principal.tenant_id):
+            job = await wait_for_job(request, services, job, wait, lambda one: one.state_version != version)
     # The hint of inclusion and the progress change without the state, so the tag is made from the whole body.
     content = _content(job)
     tag = tag_of(content)

@@ -17,7 +17,7 @@ from api.schemas import headers, problems, request_body
 from api.services import Services, ServicesDep
 from api.streams import begun
 from relayer.jobs.records import Job
-from relayer.model.errors import UnavailableError
+from relayer.model.errors import JobsealError, UnavailableError
 from relayer.model.lifecycle import JobState
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -67,7 +67,7 @@ async def stream(request: Request, job_id: str, principal: JobReader, services: 
 async def _events(request: Request, services: Services, job: Job, seen: int) -> AsyncGenerator[bytes, None]:
     yield f"retry: {_RETRY_MS}\n\n".encode()
     # Whoever is cut off because a part is away comes back, and is told then.
-    with services.watcher.open(job.tenant_id), suppress(UnavailableError):
+    with suppress(UnavailableError):
         now = asyncio.get_running_loop().time
         every = services.stream_ping.total_seconds()
         next_ping, end = now() + every, now() + services.stream_age.total_seconds()
@@ -87,10 +87,10 @@ async def _events(request: Request, services: Services, job: Job, seen: int) -> 
 
 
 async def _may_go_on(request: Request, services: Services) -> bool:
-    """Whether the key that opened the stream still holds."""
+    """Whether the key that opened the stream still holds; where that cannot be told, its client is told when it comes back."""
     try:
         await authenticate(request, services)
-    except ProblemError:
+    except (ProblemError, JobsealError):
         return False
     return True
 

@@ -15,7 +15,7 @@ from relayer.jobs.records import Job
 async def wait_for_job(
     request: Request, services: Services, job: Job, wait: int, is_news: Callable[[Job], bool]
 ) -> Job:
-    """Give the job as soon as it is news, or as it stands after `wait` seconds.
+    """Give the job as soon as it is news, or as it stands after `wait` seconds; the caller holds a stream meanwhile.
 
     Args:
         request: whose client may go away meanwhile.
@@ -33,14 +33,13 @@ async def wait_for_job(
     deadline = loop.time() + wait
     leaving = asyncio.create_task(_disconnected(request))
     try:
-        with services.watcher.open(job.tenant_id):
-            has_moved = wait > 0
-            while has_moved and not (is_news(job) or job.state.is_terminal):
-                left = deadline - loop.time()
-                has_moved = await _unless(
-                    leaving, services.watcher.wait(job.tenant_id, job.id, job.state_version, left)
-                )
-                job = await services.jobs.get(job.tenant_id, job.id) or job
+        has_moved = wait > 0
+        while has_moved and not (is_news(job) or job.state.is_terminal):
+            left = deadline - loop.time()
+            has_moved = await _unless(
+                leaving, services.watcher.wait(job.tenant_id, job.id, job.state_version, left)
+            )
+            job = await services.jobs.get(job.tenant_id, job.id) or job
     finally:
         leaving.cancel()
     return job

@@ -5,9 +5,7 @@ and one question answers for all of them.
 """
 
 import asyncio
-from collections import Counter, defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
@@ -39,23 +37,7 @@ class Watcher:
         self._db = db
         self._every = every.total_seconds()
         self._waiters: set[_Waiter] = set()
-        self._open: Counter[UUID] = Counter()
         self._loop: asyncio.Task[None] | None = None
-
-    def count_open(self, tenant: UUID) -> int:
-        """Say how many requests of a tenant this process holds open to wait: long polls and streams."""
-        return self._open[tenant]
-
-    @contextmanager
-    def open(self, tenant: UUID) -> Iterator[None]:
-        """Count a request as one that waits, until the end of the block."""
-        self._open[tenant] += 1
-        try:
-            yield
-        finally:
-            self._open[tenant] -= 1
-            if not self._open[tenant]:
-                del self._open[tenant]
 
     async def wait(self, tenant: UUID, job_id: UUID, version: int, at_most: float) -> bool:
         """Wait until a job of a tenant is at another version, or gone; False where nothing came of it in `at_most` s."""

@@ -11,8 +11,9 @@ import httpx2
 import pytest
 
 from api.app import Settings, create_app
+from api.jobs import events
 from relayer.jobs import watch_repository
-from relayer.model.errors import UnavailableError
+from relayer.model.errors import JobsealError, UnavailableError
 from relayer.model.ids import new_id
 from relayer.model.lifecycle import JobState
 from relayer.store.database import Database
@@ -108,11 +109,12 @@ async def test_waiting_costs_one_question_a_tick_and_none_when_nobody_waits(
         ]
         await until(lambda: 20 in looks)
         tenants = {waiter.tenant for waiter in watcher._waiters}
-        assert [watcher.count_open(tenant) for tenant in tenants] == [10, 10]
+        streams = app.state.services.streams
+        assert [streams.count(tenant) for tenant in tenants] == [10, 10]
         for job in jobs:
             await engine.move(job, JobState.PROCESSING)
         assert {poll.json()["state"] for poll in await asyncio.gather(*polls)} == {"processing"}
-        assert watcher._open == {}
+        assert [streams.count(tenant) for tenant in tenants] == [0, 0]
         await asyncio.sleep(0.05)
         seen = len(looks)
         await asyncio.sleep(0.05)
@@ -185,14 +187,14 @@ async def test_a_stream_follows_a_job_and_is_pinged(
                 assert (await anext(blocks))[0] == "id: 1"
                 assert await anext(blocks) == [": ping"]
                 tenant = await TenantService(owner_db, KEYS).find_tenant("acme")
-                assert app.state.services.watcher.count_open(tenant) == 1
+                assert app.state.services.streams.count(tenant) == 1
                 await engine.complete(job, b"{}")
                 seen: list[Body] = []
                 while len(seen) < 2:
                     seen += steps_in("\n".join(await anext(blocks)))
                 assert [step["to_state"] for step in seen] == ["processing", "completed"]
                 # The client goes away: nothing is held open for it.
-            await until(lambda: not app.state.services.watcher.count_open(tenant))
+            await until(lambda: not app.state.services.streams.count(tenant))
 
 
 @pytest.mark.parametrize("why", ["revoked", "old"])
@@ -217,6 +219,36 @@ async def test_a_stream_ends_with_its_key_and_with_its_time(
         answer = await asyncio.wait_for(reading, 2)
     assert [step["seq"] for step in steps_in(answer.text)] == [1]
     assert ": ping\n\n" in answer.text
+
+
+async def test_a_wait_is_an_open_stream(settings: Settings, owner_db: Database, engine: Engine) -> None:
+    app = create_app(replace(settings, api=settings.api.model_copy(update={"streams_per_tenant": 1})))
+    async with serving(app) as client:
+        caller = Caller(client, await new_key(owner_db, "acme"))
+        job = await caller.submitted("known")
+        poll = asyncio.create_task(caller.get(f"/v1/jobs/{job['id']}", prefer="wait=20"))
+        await until(lambda: bool(app.state.services.watcher._waiters))
+        refused = await caller.get(f"/v1/jobs/{job['id']}", prefer="wait=20")
+        assert assert_problem(refused, 429, "too_many_streams")["meta"] == {"cap": 1}
+        body = {"kind": "digest", "input": {"text": "b"}}
+        refused = await caller.post_json("/v1/jobs", body, idempotency_key="new", prefer="wait=20")
+        assert_problem(refused, 429, "too_many_streams")
+        assert [one["id"] for one in await caller.items("/v1/jobs")] == [job["id"]]
+        assert (await caller.get(f"/v1/jobs/{job['id']}")).status_code == 200
+        await engine.move(job, JobState.PROCESSING)
+        assert (await asyncio.wait_for(poll, 2)).status_code == 200
+
+
+async def test_a_stream_whose_key_cannot_be_looked_at_ends_quietly(
+    acme: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unable(*_: Any) -> None:
+        raise JobsealError("no answer")
+
+    monkeypatch.setattr(events, "authenticate", unable)
+    job = await acme.submitted()
+    answer = await asyncio.wait_for(acme.get(f"/v1/jobs/{job['id']}/events"), 2)
+    assert (answer.status_code, [step["seq"] for step in steps_in(answer.text)]) == (200, [1])
 
 
 async def test_an_absent_database_ends_no_wait_early(
