@@ -50,7 +50,10 @@ _COMPUTE_CAP = "extract(epoch FROM t.compute_per_month)"
 class Used:
     """What a tenant used of its day and its month, and may use; compute in seconds.
 
-    `reach`: more jobs than its rates let it submit within two seconds.
+    `reach`: how far the quota has to be for a remembered count to tell. A count is a second old at most and misses what
+    is not committed, so two processes may each miss what the other let in during two seconds before and two after: no
+    more than the burst and four seconds of the rate, here twice, for commits that are slow. A batch beyond the burst
+    needs no reach: it is counted itself by whoever lets it in, and nothing else fits beside it.
     """
 
     jobs: Decimal
@@ -83,7 +86,7 @@ async def used(conn: AsyncConnection[TupleRow], tenant: UUID, day: date, month: 
         await cursor.execute(
             f"""SELECT {_JOBS_USED} AS jobs, t.jobs_per_day AS jobs_cap, {_COMPUTE_USED} AS compute,
                        {_COMPUTE_CAP} AS compute_cap,
-                       t.submissions_burst + t.submissions_per_minute / 30 + 1000 AS reach
+                       2 * (t.submissions_burst + t.submissions_per_minute::bigint / 15) AS reach
                 FROM tenants t WHERE t.id = %(tenant)s""",  # noqa: S608  # constants only
             {"tenant": tenant, "day": day, "month": month},
         )

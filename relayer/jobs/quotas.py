@@ -1,8 +1,10 @@
 """Quotas: how many jobs a tenant may submit a day, and how much compute it may use a month.
 
 PostgreSQL counts, in the transaction of what is counted. A process remembers a count for a moment, as long as the quota is
-far: no submission then asks for it. Near its end every submission asks under a lock of the tenant, so that no more is
-accepted than there is, whichever processes serve it.
+far: no submission then asks for it. Near its end every submission asks under a lock of the tenant.
+
+No more is accepted than there is, whichever processes serve it, as long as they hold the tenant to its rates together.
+While Redis is away each process holds it to its own: one process is exact even then, several need not be.
 """
 
 import time
@@ -22,6 +24,7 @@ from relayer.jobs.quota_repository import COMPUTE, JOBS, Standing, Used, day_of,
 from relayer.model.clock import Clock
 from relayer.store import leases
 from relayer.store.database import Database
+from relayer.store.shared_look import SharedLook
 
 LEASE = "quotas"
 
@@ -55,16 +58,15 @@ class Quotas:
         self._db = db
         self._monotonic = monotonic
         self._memory: dict[UUID, _Memory] = {}
+        self._look = SharedLook[UUID, _Memory]()
+        self._forget_at = 0.0
 
     async def allow(self, tenant: UUID, wanted: int, at: datetime) -> Allowance | None:
         """Judge by what is remembered; None where a quota is so near that only `allow_exactly` can tell."""
         day, month, now = day_of(at), month_of(at), self._monotonic()
         memory = self._memory.get(tenant)
         if memory is None or now > memory.until or memory.day != day:
-            used = await self._db.read(tenant, lambda conn: repository.used(conn, tenant, day, month))
-            memory = _Memory(now + _MEMORY_S, day, used)
-            self._forget_old(now)
-            self._memory[tenant] = memory
+            memory = await self._look(tenant, lambda: self._remember(tenant, day, month))
         used = memory.used
         if used.compute >= used.compute_cap:
             resets = month_after(month)
@@ -88,7 +90,17 @@ class Quotas:
         resets = _start(day + timedelta(days=1))
         return Allowance(allowed, QuotaExceededError(JOBS, used.jobs, Decimal(used.jobs_cap), resets, at))
 
+    async def _remember(self, tenant: UUID, day: date, month: date) -> _Memory:
+        now = self._monotonic()
+        used = await self._db.read(tenant, lambda conn: repository.used(conn, tenant, day, month))
+        memory = self._memory[tenant] = _Memory(now + _MEMORY_S, day, used)
+        self._forget_old(now)
+        return memory
+
     def _forget_old(self, now: float) -> None:
+        if now < self._forget_at:
+            return
+        self._forget_at = now + _MEMORY_S
         for tenant in [one for one, memory in self._memory.items() if now > memory.until]:
             del self._memory[tenant]
 
