@@ -1,10 +1,11 @@
 """Makes the jobs that were asked for: rows, tickets, first events and idempotency keys in one transaction.
 
 Lone submissions that come while others are being committed are committed together, whoever's they are: one round trip
-and one flush of the disk serve them all, and each has an outcome of its own.
+and one flush of the disk serve them all, and each has an outcome of its own. What needs more than that goes apart.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -24,7 +25,7 @@ from relayer.jobs.submission_repository import UsedKey
 from relayer.jobs.waiting_room import WaitingRoom
 from relayer.model.errors import IdempotencyKeyReusedError, JobsealError, UnavailableError, UnknownBlobError
 from relayer.store.coalescer import Coalescer
-from relayer.store.database import Database, act_for
+from relayer.store.database import Database, TookTooLongError, act_for
 
 # While one group is being committed, the next one may be on its way.
 _LANES = 2
@@ -54,6 +55,11 @@ class _Order:
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     is_near: bool = False
 
+    @classmethod
+    def of(cls, prepared: Sequence[Prepared]) -> "_Order":
+        first = prepared[0].new
+        return cls(first.tenant, first.route, dict(enumerate(prepared)))
+
     @property
     def at(self) -> datetime:
         return next(iter(self.open.values())).new.at
@@ -76,6 +82,10 @@ class _Order:
         return firsts
 
 
+class _ApartError(Exception):
+    """A submission was not made in its group, and nothing of it was kept: it is to be made by itself."""
+
+
 class Intake:
     """Lets jobs in, in the role of the API."""
 
@@ -96,9 +106,13 @@ class Intake:
             UnavailableError: the database is away.
 
         """
-        if not one.references:
-            return await self._together(one)
-        (outcome,) = await self.take_all([one])
+        order = _Order.of([one])
+        await self._admit(order)
+        if order.open and not order.is_near and not one.references:
+            with suppress(_ApartError):
+                return await self._together(one)
+        await self._make(order)
+        outcome = order.outcomes[0]
         if isinstance(outcome, JobsealError):
             raise outcome
         return outcome
@@ -110,8 +124,7 @@ class Intake:
             UnavailableError: the database is away; none was made.
 
         """
-        first = prepared[0].new
-        order = _Order(first.tenant, first.route, dict(enumerate(prepared)))
+        order = _Order.of(prepared)
         await self._admit(order)
         await self._make(order)
         return [order.outcomes[number] for number in range(len(prepared))]
@@ -139,31 +152,24 @@ class Intake:
                 await _replay(conn, order)
 
     async def _take_group(self, group: Sequence[Prepared]) -> list[Submitted | Exception]:
-        """Make jobs of several tenants in one round trip."""
+        """Make admitted submissions of several tenants in one round trip; who cannot be made so is told to go apart."""
         orders = _orders(group)
-        for order in orders:
-            await self._admit(order)
         try:
-            inserted = await self._insert([one for one in orders if one.open and not one.is_near])
-        except psycopg.Error:
-            if len(group) == 1:
+            inserted = await self._insert(orders)
+        except Exception as error:
+            is_away = isinstance(error, UnavailableError) and not isinstance(error, TookTooLongError)
+            if is_away or (len(group) == 1 and not isinstance(error, psycopg.errors.LockNotAvailable)):
                 raise
             # One of them broke the transaction of all.
-            return [await self._take_alone(one) for one in group]
+            return [_ApartError() for _ in group]
         for order, cursor in inserted:
             _settle_made(order, await submissions.tickets(cursor))
-            if order.open:
-                async with self._db.transaction(order.tenant) as conn:
-                    await _replay(conn, order)
-        for order in (one for one in orders if one.is_near):
-            await self._make(order)
         outcomes = {number: outcome for order in orders for number, outcome in order.outcomes.items()}
-        return [outcomes[number] for number in range(len(group))]
+        # The keys of the others were used before.
+        return [outcomes.get(number) or _ApartError() for number in range(len(group))]
 
     async def _insert(self, orders: Sequence[_Order]) -> list[tuple[_Order, AsyncCursor[TupleRow]]]:
         """Make the jobs of orders in one pipelined transaction; give what tells their tickets."""
-        if not orders:
-            return []
         # In one order everywhere, so that no two groups wait for each other.
         insertions = [
             submissions.insertion(
@@ -173,16 +179,11 @@ class Intake:
         ]
         inserted = []
         async with self._db.pipelined() as conn:
+            await submissions.wait_briefly_for_locks(conn)
             for insertion in insertions:
                 await act_for(conn, insertion.tenant)
                 inserted.append(await submissions.insert_jobs(conn, insertion))
         return list(zip(orders, inserted, strict=True))
-
-    async def _take_alone(self, one: Prepared) -> Submitted | Exception:
-        try:
-            return (await self._take_group([one]))[0]
-        except (psycopg.Error, UnavailableError) as error:
-            return error
 
     async def _admit(self, order: _Order) -> None:
         """Keep what the quotas allow and what may wait."""
@@ -196,8 +197,7 @@ class Intake:
         is_full = allowance.exceeded is None or room < allowance.jobs
         refusal = WaitingCapError(cap) if is_full else allowance.exceeded
         assert refusal is not None
-        async with self._db.transaction(order.tenant) as conn:
-            await _refuse_beyond(conn, order, room, refusal)
+        await self._db.read(order.tenant, lambda conn: _refuse_beyond(conn, order, room, refusal))
 
 
 async def _refuse_beyond(
@@ -244,17 +244,18 @@ async def _replay(conn: AsyncConnection[TupleRow], order: _Order) -> None:
         if one.new.key not in used:
             # Its time ran out this very moment, and the janitor was quick.
             order.end(number, UnavailableError("the idempotency key has just ended; send the request again"))
-        elif used[one.new.key].fingerprint == one.new.fingerprint:
-            order.end(number, earlier[one.new.key])
-        else:
+        elif used[one.new.key].fingerprint != one.new.fingerprint:
             order.end(number, IdempotencyKeyReusedError(one.new.key))
+        else:
+            order.end(number, earlier[one.new.key])
 
 
-async def earlier_jobs(conn: AsyncConnection[TupleRow], used: Mapping[str, UsedKey]) -> dict[str, Submitted]:
-    """Give by key what earlier requests made."""
-    jobs = {key: its.job_id for key, its in used.items() if its.job_id is not None}
-    found = await repository.jobs_by_id(conn, set(jobs.values()))
-    return {key: Submitted(found[job_id], replayed=True) for key, job_id in jobs.items()}
+async def earlier_jobs(conn: AsyncConnection[TupleRow], used: Mapping[str, UsedKey]) -> dict[str, Outcome]:
+    """Give by key what earlier requests made; an error where it is gone."""
+    jobs = {key: its.job_id for key, its in used.items()}
+    found = await repository.jobs_by_id(conn, {job_id for job_id in jobs.values() if job_id is not None})
+    gone = UnavailableError("the job that the idempotency key made is gone; send the request with a new key")
+    return {key: Submitted(found[its], replayed=True) if its in found else gone for key, its in jobs.items()}
 
 
 async def _refuse_unowned(conn: AsyncConnection[TupleRow], order: _Order) -> None:

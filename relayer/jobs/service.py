@@ -232,4 +232,7 @@ class JobService:
                 return None
             if used[key].fingerprint != fingerprint:
                 raise IdempotencyKeyReusedError(key)
-            return (await earlier_jobs(conn, used))[key]
+            earlier = (await earlier_jobs(conn, used))[key]
+        if isinstance(earlier, JobsealError):
+            raise earlier
+        return earlier

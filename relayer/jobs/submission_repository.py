@@ -162,6 +162,11 @@ def insertion(tenant: UUID, route: str, jobs: Sequence[NewJob]) -> Insertion:
     return Insertion(tenant, route, text, max(new.at for new in jobs))
 
 
+async def wait_briefly_for_locks(conn: AsyncConnection[TupleRow]) -> None:
+    """Let the transaction fail rather than wait long for somebody else's."""
+    await conn.execute("SELECT set_config('lock_timeout', '200ms', true)")
+
+
 async def insert_jobs(conn: AsyncConnection[TupleRow], jobs: Insertion) -> AsyncCursor[TupleRow]:
     """Make jobs, each with its ticket and first event.
 

@@ -32,6 +32,10 @@ class ConnectionLostError(UnavailableError):
     """A connection broke while it was used: what was asked last may have happened or not."""
 
 
+class TookTooLongError(UnavailableError):
+    """A statement took longer than it may: nothing of its transaction was kept."""
+
+
 def server_address(url: str, default_port: int = 5432) -> str:
     """Give `host:port` of a server's URL, without user, password or path, for messages."""
     parts = urlsplit(url)
@@ -174,7 +178,7 @@ class Database:
         except PoolTimeout as error:
             raise UnavailableError(f"PostgreSQL at {self.address} does not answer") from error
         except psycopg.errors.QueryCanceled as error:
-            raise UnavailableError(f"PostgreSQL at {self.address} took too long") from error
+            raise TookTooLongError(f"PostgreSQL at {self.address} took too long") from error
         except psycopg.OperationalError as error:
             if error.sqlstate is not None and not error.sqlstate.startswith(("08", "57P")):
                 raise

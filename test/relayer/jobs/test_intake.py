@@ -10,12 +10,12 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from relayer.jobs.errors import WaitingCapError
+from relayer.jobs.errors import QuotaExceededError, WaitingCapError
 from relayer.jobs.handlers.registry import Handlers
 from relayer.jobs.intake import Intake, Submitted
 from relayer.jobs.submission import Prepared, Submission, prepare
 from relayer.model.clock import utc_now
-from relayer.model.errors import IdempotencyKeyReusedError
+from relayer.model.errors import IdempotencyKeyReusedError, UnavailableError
 from relayer.store.database import Database
 from relayer.store.registries import RegistryRow
 
@@ -98,7 +98,7 @@ async def test_of_a_crowd_as_many_get_in_as_there_is_room(
     assert all(one.replayed for one in again if isinstance(one, Submitted))
 
 
-async def test_whoever_hangs_up_has_submitted_all_the_same(
+async def test_whoever_hangs_up_holds_up_nobody(
     api_db: Database, owner_db: Database, tenants: list[UUID], make: Make
 ) -> None:
     intake = Intake(api_db)
@@ -106,6 +106,45 @@ async def test_whoever_hangs_up_has_submitted_all_the_same(
     await asyncio.sleep(0)
     for task in asked[::2]:
         task.cancel()
-    await asyncio.gather(*asked, return_exceptions=True)
-    assert all(task.done() for task in asked)
-    assert await rows(owner_db, "SELECT count(*) FROM jobs") == [(8,)]
+    made = await asyncio.gather(*asked, return_exceptions=True)
+    assert all(isinstance(one, Submitted) for one in made[1::2])
+    assert await rows(owner_db, "SELECT count(*) FROM jobs") == [(4,)]
+
+
+async def test_a_key_that_is_contended_holds_up_nobody_else(
+    api_db: Database, tenants: list[UUID], make: Make
+) -> None:
+    intake = Intake(api_db)
+    async with api_db.transaction(tenants[0]) as conn:
+        # Somebody else is about to use the key, and takes their time.
+        await conn.execute(
+            """INSERT INTO idempotency_keys (tenant_id, route, key, fingerprint, created_at, expires_at)
+               VALUES (%s, 'test', 'key', %s, now(), now() + '1 d')""",
+            [tenants[0], bytes(32)],
+        )
+        held = asyncio.create_task(intake.take(make(tenants[0], "held", "key")))
+        others = [make(tenants[number % 2], f"{number}", f"key {number}") for number in range(8)]
+        made = await asyncio.wait_for(take(intake, *others), 2)
+        assert all(isinstance(one, Submitted) for one in made)
+        assert not held.done()
+    # Their key made no job.
+    with pytest.raises(UnavailableError, match="is gone"):
+        await held
+
+
+async def test_a_tenant_near_its_quota_goes_apart_and_gets_exactly_it(
+    api_db: Database, owner_db: Database, tenants: list[UUID], make: Make
+) -> None:
+    async with owner_db.transaction() as conn:
+        await conn.execute("UPDATE tenants SET jobs_per_day = 3 WHERE id = %s", [tenants[0]])
+        await conn.execute(
+            "UPDATE tenants SET jobs_per_day = 1000, submissions_burst = 20, submissions_per_minute = 60 WHERE id = %s",
+            [tenants[1]],
+        )
+    crowd = [make(tenants[number % 2], f"{number}", f"key {number}") for number in range(12)]
+    made = await take(Intake(api_db), *crowd)
+    assert Counter(type(one) for one in made[::2]) == {Submitted: 3, QuotaExceededError: 3}
+    assert all(isinstance(one, Submitted) for one in made[1::2])
+    # A small quota may be far all the same: its jobs were made together.
+    written = await rows(owner_db, "SELECT DISTINCT tenant_id, xmin::text FROM jobs")
+    assert sum(tenant == tenants[1] for tenant, _ in written) <= 3
