@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+from relayer.model.errors import UnavailableError
+
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
@@ -14,10 +16,12 @@ class Coalescer(Generic[Item, Answer]):
     """Takes items one by one and runs them in groups.
 
     Nobody waits for a timer: a lone item goes at once, and a group is what gathered while all lanes were busy. Whoever
-    stops waiting for an answer does not take the item back.
+    stops waiting before the item's group goes takes it back; later nobody can.
     """
 
-    def __init__(self, run: Run[Item, Answer], *, lanes: int = 1, most: int = 100) -> None:
+    def __init__(
+        self, run: Run[Item, Answer], *, lanes: int = 1, most: int = 100, queue: int = 1_000
+    ) -> None:
         """Set up.
 
         Args:
@@ -25,10 +29,12 @@ class Coalescer(Generic[Item, Answer]):
                 raises is the error of all.
             lanes: how many groups may be under way.
             most: how many items a group may have.
+            queue: how many items may wait for a group.
 
         """
         self._run = run
         self._most = most
+        self._queue = queue
         self._idle_lanes = lanes
         self._waiting: list[tuple[Item, asyncio.Future[Answer]]] = []
         self._running: set[asyncio.Task[None]] = set()
@@ -37,9 +43,15 @@ class Coalescer(Generic[Item, Answer]):
         """Give an item's answer.
 
         Raises:
+            UnavailableError: too many items wait already.
             Exception: what the item was refused with.
 
         """
+        if len(self._waiting) >= self._queue:
+            # Those whose askers have left wait for nothing.
+            self._waiting = [one for one in self._waiting if not one[1].done()]
+            if len(self._waiting) >= self._queue:
+                raise UnavailableError(f"{self._queue} requests of this kind wait already; try again later")
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, answer))
         if self._idle_lanes:
@@ -54,17 +66,20 @@ class Coalescer(Generic[Item, Answer]):
         """Run groups until nothing waits."""
         try:
             while self._waiting:
-                group, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
-                await self._answer(group)
+                asked = [one for one in self._waiting if not one[1].done()]
+                group, self._waiting = asked[: self._most], asked[self._most :]
+                if group:
+                    await self._answer(group)
         finally:
             self._idle_lanes += 1
 
     async def _answer(self, group: Sequence[tuple[Item, asyncio.Future[Answer]]]) -> None:
         try:
             answers = await self._run([item for item, _ in group])
+            answered = list(zip(group, answers, strict=True))
         except Exception as error:  # noqa: BLE001 - it is whoever waits that handles it
-            answers = [error] * len(group)
-        for (_, future), answer in zip(group, answers, strict=True):
+            answered = [(one, error) for one in group]
+        for (_, future), answer in answered:
             if future.done():
                 continue
             if isinstance(answer, Exception):

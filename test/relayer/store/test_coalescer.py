@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from relayer.model.errors import UnavailableError
 from relayer.store.coalescer import Coalescer
 
 
@@ -69,16 +70,43 @@ async def test_a_refusal_is_of_one_and_a_breakdown_of_its_group() -> None:
     assert await join(4) == 8
 
 
-async def test_whoever_stops_waiting_takes_nothing_back_and_holds_up_nobody() -> None:
+async def test_whoever_stops_waiting_in_time_takes_the_item_back() -> None:
     trips = Trips()
     join = Coalescer[int, int](trips.run)
-    first, second, third = (asyncio.create_task(join(number)) for number in (1, 2, 3))
+    first = asyncio.create_task(join(1))
+    await settle()
+    second, third = (asyncio.create_task(join(number)) for number in (2, 3))
     await settle()
     first.cancel()
     second.cancel()
     await settle()
     trips.gate.set()
     assert await third == 6
-    assert trips.groups == [[1, 2, 3]]
+    assert trips.groups == [[1], [3]]
     with pytest.raises(asyncio.CancelledError):
         await first
+
+
+async def test_no_more_wait_than_may_and_those_who_left_do_not_count() -> None:
+    trips = Trips()
+    join = Coalescer[int, int](trips.run, queue=2)
+    asked = [asyncio.create_task(join(1))]
+    await settle()
+    asked += [asyncio.create_task(join(number)) for number in (2, 3)]
+    await settle()
+    with pytest.raises(UnavailableError, match="2 requests"):
+        await join(4)
+    asked.pop().cancel()
+    await settle()
+    asked.append(asyncio.create_task(join(5)))
+    await settle()
+    trips.gate.set()
+    assert await asyncio.gather(*asked) == [2, 4, 10]
+
+
+async def test_a_run_that_answers_too_few_answers_all_with_an_error() -> None:
+    async def run(group: Sequence[int]) -> Sequence[int | Exception]:
+        return list(group)[1:]
+
+    with pytest.raises(ValueError, match="shorter"):
+        await asyncio.wait_for(Coalescer[int, int](run)(1), 1)
