@@ -67,13 +67,9 @@ class Quotas:
         memory = self._memory.get(tenant)
         if memory is None or now > memory.until or memory.day != day:
             memory = await self._look(tenant, lambda: self._remember(tenant, day, month))
-        used = memory.used
-        if used.compute >= used.compute_cap:
-            resets = month_after(month)
-            return Allowance(
-                0, QuotaExceededError(COMPUTE, used.compute, used.compute_cap, _start(resets), at)
-            )
-        if memory.left - wanted > used.reach:
+        if (exceeded := _compute_exceeded(memory.used, at)) is not None:
+            return Allowance(0, exceeded)
+        if memory.left - wanted > memory.used.reach:
             memory.let_in += wanted
             return Allowance(wanted)
         return None
@@ -82,13 +78,7 @@ class Quotas:
         self, conn: AsyncConnection[TupleRow], tenant: UUID, wanted: int, at: datetime
     ) -> Allowance:
         """Judge in the transaction that submits, while nobody else submits for this tenant."""
-        day = day_of(at)
-        used = await repository.used_exactly(conn, tenant, day, month_of(at))
-        allowed = max(0, min(wanted, int(used.jobs_cap - used.jobs)))
-        if allowed == wanted:
-            return Allowance(wanted)
-        resets = _start(day + timedelta(days=1))
-        return Allowance(allowed, QuotaExceededError(JOBS, used.jobs, Decimal(used.jobs_cap), resets, at))
+        return _judge(await repository.used_exactly(conn, tenant, day_of(at), month_of(at)), wanted, at)
 
     async def _remember(self, tenant: UUID, day: date, month: date) -> _Memory:
         now = self._monotonic()
@@ -103,6 +93,11 @@ class Quotas:
         self._forget_at = now + _MEMORY_S
         for tenant in [one for one, memory in self._memory.items() if now > memory.until]:
             del self._memory[tenant]
+
+
+async def foresee(conn: AsyncConnection[TupleRow], tenant: UUID, wanted: int, at: datetime) -> Allowance:
+    """Judge what is not to be submitted yet, without a lock."""
+    return _judge(await repository.used(conn, tenant, day_of(at), month_of(at)), wanted, at)
 
 
 @dataclass(frozen=True)
@@ -163,6 +158,23 @@ class QuotaWatch:
             await leases.require(conn, LEASE, epoch)
             await repository.tell_thresholds(conn, days, months, at)
         return 0
+
+
+def _judge(used: Used, wanted: int, at: datetime) -> Allowance:
+    if (exceeded := _compute_exceeded(used, at)) is not None:
+        return Allowance(0, exceeded)
+    allowed = max(0, min(wanted, int(used.jobs_cap - used.jobs)))
+    if allowed == wanted:
+        return Allowance(wanted)
+    resets = _start(day_of(at) + timedelta(days=1))
+    return Allowance(allowed, QuotaExceededError(JOBS, used.jobs, Decimal(used.jobs_cap), resets, at))
+
+
+def _compute_exceeded(used: Used, at: datetime) -> QuotaExceededError | None:
+    if used.compute < used.compute_cap:
+        return None
+    resets = _start(month_after(month_of(at)))
+    return QuotaExceededError(COMPUTE, used.compute, used.compute_cap, resets, at)
 
 
 def _start(day: date) -> datetime:

@@ -12,6 +12,7 @@ from relayer.jobs import blob_repository, submission_repository
 from relayer.jobs.blob_references import parse_reference
 from relayer.jobs.errors import WaitingCapError
 from relayer.jobs.handlers.registry import Handlers
+from relayer.jobs.quotas import foresee
 from relayer.jobs.submission import Prepared, Submission, prepare
 from relayer.model.errors import IdempotencyKeyReusedError, JobsealError, UnknownBlobError
 from relayer.store.database import Database
@@ -51,13 +52,18 @@ class Validator:
 
 
 async def _refused(conn: AsyncConnection[TupleRow], prepared: dict[int, Prepared]) -> dict[int, JobsealError]:
-    """Give the errors that rows decide; a key that made a job before needs neither its blobs nor room."""
+    """Give the errors that rows decide; a key that made a job before needs neither its blobs nor room.
+
+    As in a submission, quotas and caps come before blobs.
+    """
     if not prepared:
         return {}
     new = next(iter(prepared.values())).new
     keys = {one.new.key for one in prepared.values() if one.new.key is not None}
     used = await submission_repository.used_keys(conn, new.tenant, new.route, keys, new.at)
     owned = await _owned(conn, new.tenant, prepared)
+    allowance = await foresee(conn, new.tenant, len(prepared), new.at)
+    left = allowance.jobs
     waiting, cap = await submission_repository.count_waiting(conn, new.tenant)
     refused: dict[int, JobsealError] = {}
     for number, one in prepared.items():
@@ -66,14 +72,17 @@ async def _refused(conn: AsyncConnection[TupleRow], prepared: dict[int, Prepared
             if used[key].fingerprint != one.new.fingerprint:
                 refused[number] = IdempotencyKeyReusedError(key)
             continue
+        if left <= 0 and allowance.exceeded is not None:
+            refused[number] = allowance.exceeded
+            continue
+        if waiting >= cap:
+            refused[number] = WaitingCapError(cap)
+            continue
+        left, waiting = left - 1, waiting + 1
         missing = next((named for named in one.references if named[1] not in owned), None)
         if missing is not None:
             pointer, reference = missing
             refused[number] = UnknownBlobError(reference, pointer)
-        elif waiting >= cap:
-            refused[number] = WaitingCapError(cap)
-        else:
-            waiting += 1
     return refused
 
 

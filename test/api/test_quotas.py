@@ -1,6 +1,7 @@
 """Quotas, as a tenant meets them: exact, told of in time, and shown."""
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -22,7 +23,8 @@ from .conftest import ROOM, Body, Caller, Engine, assert_problem, new_key, servi
 
 # Ten seconds before the end of a month.
 LATE = datetime(2026, 12, 31, 23, 59, 50, tzinfo=UTC)
-JOB = b'{"kind":"digest","input":{"text":"a"}}'
+JOB_VALUE = {"kind": "digest", "input": {"text": "a"}}
+JOB = json.dumps(JOB_VALUE).encode()
 
 
 class Hand:
@@ -66,6 +68,9 @@ async def test_a_day_has_exactly_its_jobs_and_the_next_has_them_anew(
         "resets_at": "2027-01-01T00:00:00Z",
     }
     assert refused.headers["retry-after"] == "10"
+    foreseen = await callers[1].post_json("/v1/jobs?validate_only=true", JOB_VALUE, idempotency_key="new")
+    assert foreseen.json()["meta"] == refused.json()["meta"]
+    assert_problem(foreseen, 429, "quota_exceeded")
     # A repeated request needs no room.
     again = next(n for n, answer in enumerate(answers) if answer.status_code == 202)
     assert (await callers[0].submit(JOB, f"k{again}")).headers["idempotency-replayed"] == "true"
