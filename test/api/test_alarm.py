@@ -28,11 +28,14 @@ async def test_what_others_cancelled_stays_theirs() -> None:
     async def run() -> tuple[bool, bool, int]:
         task = asyncio.current_task()
         assert task is not None
+        its_own = False
+        alarm: Alarm | None = None
         try:
             await asyncio.sleep(60)
         except asyncio.CancelledError:
             # Made by a task that was cancelled before: that is no business of the alarm.
             alarm = Alarm(asyncio.get_running_loop().time() + 60)
+        assert alarm is not None
         try:
             await ring(alarm)
         except asyncio.CancelledError:
