@@ -2,7 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import reduce
 from typing import Any, TypeVar
 
@@ -12,14 +13,24 @@ from pydantic import BaseModel, ValidationError
 from starlette.responses import Response
 
 from api.body_size import limited_body
-from api.errors import Code, Fault, ProblemError
+from api.errors import MOST_FAULTS, Code, Fault, ProblemError
 from relayer.seal.json_pointer import below
 from relayer.seal.strict_json import JsonError, parse_json, parse_json_list
 
 Model = TypeVar("Model", bound=BaseModel)
+T = TypeVar("T")
 
 JSON = ("application/json",)
 MERGE_PATCH = ("application/merge-patch+json", "application/json")
+
+MOST_VALUES = 20_000
+"""Values that a body may have, or an item of a batch: reading one takes time and memory, however few bytes it has."""
+
+_AT_ONCE_UP_TO = 16 * 1024
+_READERS = ThreadPoolExecutor(2, "json")
+"""Reads large bodies for every request of the process, so that the small ones get their turns meanwhile."""
+_BATCH_READER = ThreadPoolExecutor(1, "json-batch")
+"""Reads batches, one after another: each may take many times its size in memory."""
 
 BODY_PROBLEMS = (
     Code.INVALID_JSON,
@@ -39,11 +50,30 @@ async def read_json(request: Request, max_bytes: int, *, media_types: Sequence[s
         ProblemError: another media type, too many bytes, or JSON that two parsers could read differently.
 
     """
+    return await read_json_as(request, max_bytes, lambda value: value, media_types=media_types)
+
+
+async def read_json_as(
+    request: Request, max_bytes: int, read: Callable[[Any], T], *, media_types: Sequence[str] = JSON
+) -> T:
+    """Read the body as `read_json` does and make something of its value, in a thread where that may take a while.
+
+    Raises:
+        ProblemError: as `read_json` does, and what `read` raises.
+
+    """
     content = await _content(request, max_bytes, media_types)
-    try:
-        return parse_json(content)
-    except JsonError as error:
-        raise _invalid_json(error) from None
+
+    def parse_and_read() -> T:
+        try:
+            value = parse_json(content, MOST_VALUES)
+        except JsonError as error:
+            raise _invalid_json(error) from None
+        return read(value)
+
+    if len(content) <= _AT_ONCE_UP_TO:
+        return parse_and_read()
+    return await asyncio.get_running_loop().run_in_executor(_READERS, parse_and_read)
 
 
 async def read_json_list(
@@ -59,8 +89,9 @@ async def read_json_list(
     """
     content = await _content(request, max_bytes, JSON)
     try:
-        # A large body takes a while; other requests get their turns meanwhile.
-        value, errors = await asyncio.to_thread(parse_json_list, content, member)
+        value, errors = await asyncio.get_running_loop().run_in_executor(
+            _BATCH_READER, parse_json_list, content, member, MOST_VALUES
+        )
     except JsonError as error:
         raise _invalid_json(error) from None
     return value, {position: _invalid_json(error) for position, error in errors.items()}
@@ -73,6 +104,8 @@ def validate(model: type[Model], value: Any) -> Model:
         ProblemError: with a fault for each place that does not fit.
 
     """
+    if isinstance(value, dict) and model.model_config.get("extra") == "forbid":
+        _refuse_many_unknown(value.keys() - _members(model))
     try:
         return model.model_validate(value)
     except ValidationError as error:
@@ -101,6 +134,20 @@ async def _content(request: Request, max_bytes: int, media_types: Sequence[str])
     if not any(re.fullmatch(re.escape(known) + _CHARSET, said, re.IGNORECASE) for known in media_types):
         raise ProblemError(Code.UNSUPPORTED_MEDIA_TYPE, f"send the body as {' or '.join(media_types)}")
     return await limited_body(request, max_bytes)
+
+
+def _members(model: type[BaseModel]) -> set[str]:
+    return {field.alias or name for name, field in model.model_fields.items()}
+
+
+def _refuse_many_unknown(names: set[str]) -> None:
+    """Refuse what no schema has to be asked about: an error of pydantic's takes far more than the name it is about."""
+    if len(names) > MOST_FAULTS:
+        faults = [
+            Fault("extra_forbidden", "Extra inputs are not permitted", pointer=_pointer((name,)))
+            for name in sorted(names)
+        ]
+        raise ProblemError(Code.INVALID_BODY, f"the body has {len(names)} unknown members", faults)
 
 
 def _invalid_json(error: JsonError) -> ProblemError:

@@ -106,8 +106,15 @@ class Fault:
         return {**place, "code": self.code, "detail": self.detail}
 
 
+MOST_FAULTS = 50
+"""Faults that a problem tells one by one."""
+
+
 class ProblemError(Exception):
-    """A request that ends with a problem document; `detail` is for the caller's eyes."""
+    """A request that ends with a problem document; `detail` is for the caller's eyes.
+
+    Of more than `MOST_FAULTS` faults the first are kept, and a last one, `more`, says how many there are besides.
+    """
 
     def __init__(
         self,
@@ -122,7 +129,7 @@ class ProblemError(Exception):
         super().__init__(detail)
         self.code = code
         self.detail = detail
-        self.faults = faults
+        self.faults = _some_of(faults)
         self.meta = meta or {}
         self.headers = {"Link": f'<{HELP_PATH}/{code.slug}>; rel="help"'} | dict(headers or {})
         self.status = status or code.value.status
@@ -150,3 +157,11 @@ class ProblemError(Exception):
     def response(self, request: Request) -> Response:
         """Answer with the problem document."""
         return Response(orjson.dumps(self.body(request)), self.status, dict(self.headers), MEDIA_TYPE)
+
+
+def _some_of(faults: Sequence[Fault]) -> Sequence[Fault]:
+    if len(faults) <= MOST_FAULTS:
+        return faults
+    rest = f"{len(faults) - MOST_FAULTS} more faults; mend these, and send the request again to hear of them"
+    where = None if faults[0].pointer is None else ""
+    return [*faults[:MOST_FAULTS], Fault("more", rest, pointer=where)]

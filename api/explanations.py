@@ -25,9 +25,9 @@ EXPLANATIONS: dict[Code, Explanation] = {
         "Look at what your HTTP client sends: its headers must be printable, and its framing that of HTTP/1.1.",
     ),
     Code.INVALID_JSON: Explanation(
-        "the body is not UTF-8, not JSON, nested deeper than 64, names a key twice, or has an integer beyond "
-        "±(2^53 - 1) or a lone surrogate; `errors[0].pointer` or `meta.position` (in bytes) says where",
-        "Send JSON that every parser reads the same way; write larger numbers as strings.",
+        "the body is not UTF-8, not JSON, nested deeper than 64, has more than 20,000 values, names a key twice, or has an "
+        "integer beyond ±(2^53 - 1) or a lone surrogate; `errors[0].pointer` or `meta.position` (in bytes) says where",
+        "Send JSON that every parser reads the same way; write larger numbers as strings, and send large contents as a blob.",
     ),
     Code.INVALID_PARAMETER: Explanation(
         "a query parameter or a header is unknown, malformed or out of range; `errors[].parameter` names it",

@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 
 from api.auth import JobReader, JobWriter
-from api.bodies import json_response, read_json, to_json
+from api.bodies import json_response, read_json_as, to_json
 from api.caching import KEEP, NOT_MODIFIED, REVALIDATE, conditional, is_known, tag_of
 from api.errors import Code, ProblemError
 from api.idempotency import required_idempotency_key
@@ -64,15 +64,17 @@ async def submit(
     """
     key = required_idempotency_key(request)
     wait = wait_preference(request, services.max_wait_s)
-    value = await read_json(request, services.max_body_bytes)
+    submission = await read_json_as(
+        request, services.max_body_bytes, lambda value: read_submission(value, key)
+    )
     if query.validate_only:
-        (checked,) = await services.jobs.validate_many(principal.tenant_id, [read_submission(value, key)])
+        (checked,) = await services.jobs.validate_many(principal.tenant_id, [submission])
         if isinstance(checked, JobsealError):
             raise checked
         return json_response(validated_body(checked.new))
     # Held before anything is written, so that who may not wait is told before there is a job.
     with services.streams.hold(principal.tenant_id) if wait else nullcontext():
-        submitted = await services.jobs.submit(principal.tenant_id, read_submission(value, key))
+        submitted = await services.jobs.submit(principal.tenant_id, submission)
         if wait:
             job = await wait_for_job(request, services, submitted.job, wait, _has_result)
             submitted = replace(submitted, job=job)

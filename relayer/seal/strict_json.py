@@ -15,13 +15,17 @@ from relayer.seal.json_pointer import below
 MAX_DEPTH = 64
 MAX_INTEGER = 2**53 - 1
 
-JsonCode = Literal["encoding", "syntax", "depth", "duplicate_key", "number", "surrogate", "not_canonical"]
+JsonCode = Literal[
+    "encoding", "syntax", "depth", "duplicate_key", "number", "surrogate", "not_canonical", "size"
+]
 
 # RFC 8785 writes an integral double below this bound without an exponent, hence as an integer.
 _EXPONENT_FROM = 1e21
 _LONGEST_INTEGER = len(str(-MAX_INTEGER))
 # A string may lack its closing quote: then it swallows the rest, which keeps the scan linear.
 _NESTING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[{]|[\]}]', re.DOTALL)
+# What begins or separates values: every comma, and every container that has a member.
+_MEMBERS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|,|[\[{](?!\s*+[\]}])', re.DOTALL)
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -90,23 +94,29 @@ class _Hooks:
         return _Flaw(code, sentence, key)
 
 
-def parse_json(data: bytes) -> Any:
+def parse_json(data: bytes, max_values: int | None = None) -> Any:
     """The value of a JSON text in UTF-8, without anything that two parsers could read differently.
 
     Refused: duplicate keys, integers beyond ±(2^53 - 1) however they are spelt, numbers that overflow a double, NaN and
-    Infinity, lone surrogates, more than 64 levels of nesting. Whatever passes survives `canonical_json` unchanged.
+    Infinity, lone surrogates, more than 64 levels of nesting, more than `max_values` values (of which containers are, and keys are not). Whatever
+    passes survives `canonical_json` unchanged.
 
     Raises:
         JsonError: with the place and a stable code.
 
     """
-    value, may_be_flawed = _decode(data, MAX_DEPTH)
+    text = _text(data, MAX_DEPTH)
+    if max_values is not None and _has_more_values(text, max_values):
+        raise _too_many(max_values)
+    value, may_be_flawed = _decode(text)
     if may_be_flawed:
         _refuse_flaws(value, "")
     return value
 
 
-def parse_json_list(data: bytes, member: str) -> tuple[Any, dict[int, JsonError]]:
+def parse_json_list(
+    data: bytes, member: str, max_values: int | None = None
+) -> tuple[Any, dict[int, JsonError]]:
     """Read an object whose `member` is a list, each item of which is judged as if it came alone.
 
     Returns:
@@ -116,28 +126,41 @@ def parse_json_list(data: bytes, member: str) -> tuple[Any, dict[int, JsonError]
         JsonError: the text does not parse (an item may have 64 levels, the text two more), or is flawed elsewhere.
 
     """
-    value, may_be_flawed = _decode(data, MAX_DEPTH + 2)
+    text = _text(data, MAX_DEPTH + 2)
+    may_be_large = max_values is not None and _has_more_values(text, max_values)
+    value, may_be_flawed = _decode(text)
     errors: dict[int, JsonError] = {}
-    if may_be_flawed:
+    if may_be_flawed or may_be_large:
         items = value.get(member) if isinstance(value, dict) else None
         for position, item in enumerate(items if isinstance(items, list) else []):
             try:
+                if max_values is not None and may_be_large and _left_of(max_values, item) < 0:
+                    raise _too_many(max_values)
                 _refuse_flaws(item, "")
             except JsonError as error:
                 errors[position] = error
         for position in errors:
             value[member][position] = None
+        if max_values is not None and may_be_large:
+            rest = {**value, member: None} if isinstance(items, list) else value
+            if _left_of(max_values, rest) < 0:
+                raise _too_many(max_values)
         _refuse_flaws(value, "")
     return value, errors
 
 
-def _decode(data: bytes, max_depth: int) -> tuple[Any, bool]:
-    """Give the value, and whether a walk over it might find a flaw."""
+def _text(data: bytes, max_depth: int) -> str:
+    """Give the text, if it is one that may be parsed."""
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
         raise JsonError("encoding", "the text is not UTF-8", position=error.start) from None
     _refuse_depth(text, max_depth)
+    return text
+
+
+def _decode(text: str) -> tuple[Any, bool]:
+    """Give the value, and whether a walk over it might find a flaw."""
     hooks = _Hooks()
     decoder = json.JSONDecoder(
         object_pairs_hook=hooks.members,
@@ -199,6 +222,34 @@ def _refuse_depth(text: str, max_depth: int) -> None:
                 )
         elif mark in "]}":
             depth -= 1
+
+
+def _has_more_values(text: str, most: int) -> bool:
+    """Runs before the parser as well: what the values of a text take is many times what the text takes."""
+    if text.count(",") + text.count("[") + text.count("{") < most:
+        return False
+    left = most - 1
+    for token in _MEMBERS.finditer(text):
+        if token.group()[0] != '"':
+            left -= 1
+            if left < 0:
+                return True
+    return False
+
+
+def _left_of(most: int, value: Any) -> int:
+    """How many more values there might be; below 0, by however much, where there are too many already."""
+    left = most - 1
+    if isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            if left < 0:
+                break
+            left = _left_of(left, item)
+    return left
+
+
+def _too_many(most: int) -> JsonError:
+    return JsonError("size", f"more than {most} values; send large contents as a blob", pointer="")
 
 
 def _refuse_flaws(value: Any, pointer: str) -> None:

@@ -81,6 +81,21 @@ async def test_a_body_that_does_not_fit_is_refused_at_its_place(
     assert pointer in [fault["pointer"] for fault in body["errors"]]
 
 
+async def test_of_many_faults_some_are_told_and_the_rest_are_counted(acme: Caller) -> None:
+    unknown = {f"m{n}": n for n in range(9_000)}
+    codes = {"max_attempts": 1, "codes": [7] * 5_000}
+    for more in (unknown, {"retry": unknown}, {"metadata": dict.fromkeys(unknown, 1)}, {"retry": codes}):
+        sent = json.dumps({"kind": "digest", "input": {}} | more).encode()
+        body = assert_problem(await acme.submit(sent), 422, "invalid_body")
+        if len(body["errors"]) > 1:
+            assert len(body["errors"]) == 51
+            assert body["errors"][-1]["code"] == "more"
+            assert body["errors"][-1]["detail"].split()[0] in {"8950", "4950"}
+    many = b'{"kind":"digest","input":[' + b"0," * 20_000 + b"0]}"
+    body = assert_problem(await acme.submit(many), 400, "invalid_json")
+    assert [(fault["code"], fault["pointer"]) for fault in body["errors"]] == [("size", "")]
+
+
 async def test_an_unknown_kind_is_named_with_those_there_are(acme: Caller) -> None:
     body = assert_problem(await acme.submit(b'{"kind":"mine","input":{}}'), 422, "unknown_kind")
     assert body["meta"]["kind"] == "mine"

@@ -194,3 +194,18 @@ def test_what_is_not_inside_one_item_is_refused_whole(data: bytes, code: str, po
     with pytest.raises(JsonError) as caught:
         parse_json_list(data, "items")
     assert (caught.value.code, caught.value.pointer) == (code, pointer)
+
+
+def test_more_values_than_may_be_are_refused() -> None:
+    for fits in (b'[1,"a,[,{",{"k":[]}]', b'{"a":1,"b":2,"c":3,"d":{ }}', b"[[[[[\n]]]]]"):
+        assert parse_json(fits, 5) == parse_json(fits)
+        value, errors = parse_json_list(b'{"items":[' + fits + b"," + fits + b"]}", "items", 5)
+        assert (value["items"], errors) == ([parse_json(fits)] * 2, {})
+        with pytest.raises(JsonError) as caught:
+            parse_json(fits, 4)
+        assert (caught.value.code, caught.value.pointer) == ("size", "")
+        value, errors = parse_json_list(b'{"items":[' + fits + b",7]}", "items", 4)
+        assert (value["items"], errors[0].code, str(errors[0])) == ([None, 7], "size", str(caught.value))
+    for whole in (b"[1,2,3,4,5]", b'{"items":[1],"n":[1,2,3]}', b'{"items":{"a":[1,2,3]}}'):
+        with pytest.raises(JsonError, match="more than 4 values"):
+            parse_json_list(whole, "items", 4)
