@@ -100,8 +100,8 @@ class Entry:
 READ_JOBS = Entry(Scope.JOBS_READ, Action.READ)
 JobReader = Annotated[Principal, Depends(READ_JOBS)]
 JobWriter = Annotated[Principal, Depends(Entry(Scope.JOBS_WRITE, Action.SUBMIT))]
-JobBatchWriter = Annotated[Principal, Depends(Entry(Scope.JOBS_WRITE, Action.SUBMIT, 0))]
-"""How many jobs a batch has is known when it was read: the endpoint holds it to the rate then."""
+JobBatchWriter = Annotated[Principal, Depends(Entry(Scope.JOBS_WRITE, Action.SUBMIT))]
+"""Reading a batch costs a job. How many it has is known then, and the endpoint holds the others to the rate."""
 JobCanceller = Annotated[Principal, Depends(Entry(Scope.JOBS_CANCEL, Action.WRITE))]
 JobRedriver = Annotated[Principal, Depends(Entry(Scope.JOBS_REDRIVE, Action.WRITE))]
 BlobReader = Annotated[Principal, Depends(Entry(Scope.BLOBS_WRITE, Action.READ))]

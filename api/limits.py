@@ -108,7 +108,7 @@ class Admission:
     async def admit(self, request: Request, principal: Principal, action: Action, units: int = 1) -> None:
         """Hold a request to the rates of its key and its tenant, all or none.
 
-        Units are jobs where something is submitted; none: their number is not known yet, and `submit` follows.
+        Units are jobs where something is submitted; a batch has one until their number is known, and `submit` follows.
 
         Raises:
             ProblemError: a rate is used up.
@@ -120,14 +120,16 @@ class Admission:
         await self._check(request, action, charges)
 
     async def submit(self, request: Request, principal: Principal, jobs: int) -> None:
-        """Hold a batch to the tenant's rate of submissions.
+        """Hold a batch that was admitted as one job to the tenant's rate of submissions.
 
         Raises:
-            ProblemError: the rate is used up; nothing was used of it.
+            ProblemError: the rate is used up; nothing was used of it but what let the batch in.
 
         """
+        if jobs == 1:
+            return
         _, charge = self._charges(principal)[Action.SUBMIT]
-        await self._check(request, Action.SUBMIT, [replace(charge, units=jobs)])
+        await self._check(request, Action.SUBMIT, [replace(charge, units=jobs - 1, paid=1)])
 
     async def _check(self, request: Request, action: Action, charges: Sequence[Charge]) -> None:
         verdict = await self._limiter.check(charges)

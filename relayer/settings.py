@@ -163,7 +163,7 @@ class ApiSettings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     processes: Annotated[int, Field(ge=1, le=64)] = 1
     max_body_bytes: Annotated[int, Field(ge=1024)] = 256 * 1024
-    max_batch_bytes: Annotated[int, Field(ge=1024)] = 16 << 20
+    max_batch_bytes: Annotated[int, Field(ge=1024)] = 4 << 20
     max_header_bytes: Annotated[int, Field(ge=1024)] = 16 * 1024
     trusted_proxies: Annotated[
         tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)

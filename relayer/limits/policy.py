@@ -54,11 +54,16 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """Units of a policy that a subject would use; none: asks whether one could be used, and uses none."""
+    """Units of a policy that a subject would use; none: asks whether one could be used, and uses none.
+
+    `paid`: units that the same request was charged before. They count as its own when more than the burst wants rest,
+    and are charged anew when it is tried again.
+    """
 
     policy: Policy
     subject: str
     units: int = 1
+    paid: int = 0
     key: str = field(init=False)
     """Where the subject's number lies."""
 
@@ -68,7 +73,7 @@ class Charge:
     @property
     def needs(self) -> int:
         """How many units have to be free."""
-        return min(max(self.units, 1), self.policy.burst)
+        return min(max(self.units, 1), max(self.policy.burst - self.paid, 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +101,8 @@ class Standing:
         if self.allowed:
             return 0
         policy = self.charge.policy
-        return self.ahead + self.charge.needs * policy.interval - policy.capacity
+        needs = self.charge.needs + self.charge.paid
+        return self.ahead + needs * policy.interval - policy.capacity
 
 
 @dataclass(frozen=True, slots=True)
