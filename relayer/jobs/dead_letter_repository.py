@@ -158,10 +158,10 @@ async def used_key(
     return None if row is None else (row[0], row[1])
 
 
-async def redrive(conn: AsyncConnection[TupleRow], redrive_id: UUID) -> Redrive | None:
-    """Give a redrive that the current tenant may see."""
+async def redrive(conn: AsyncConnection[TupleRow], tenant: UUID, redrive_id: UUID) -> Redrive | None:
+    """Give a redrive of a tenant."""
     async with conn.cursor(row_factory=class_row(Redrive)) as cursor:
-        await cursor.execute(_REDRIVE + "WHERE id = %s", [redrive_id])
+        await cursor.execute(_REDRIVE + "WHERE id = %s AND tenant_id = %s", [redrive_id, tenant])
         return await cursor.fetchone()
 
 

@@ -90,11 +90,11 @@ class DeadLetterService:
             if used[0] != fingerprint:
                 assert idempotency_key is not None
                 raise IdempotencyKeyReusedError(idempotency_key)
-            earlier = await repository.redrive(conn, used[1])
+            earlier = await repository.redrive(conn, wanted.tenant_id, used[1])
             assert earlier is not None
             return Redriven(earlier, replayed=True)
 
     async def get_redrive(self, tenant: UUID, redrive_id: UUID) -> Redrive | None:
         """Give a redrive of this tenant, or None."""
         async with self._db.transaction(tenant) as conn:
-            return await repository.redrive(conn, redrive_id)
+            return await repository.redrive(conn, tenant, redrive_id)

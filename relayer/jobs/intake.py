@@ -238,7 +238,7 @@ async def _replay(conn: AsyncConnection[TupleRow], order: _Order) -> None:
     if not order.open:
         return
     used = await submissions.used_keys(conn, order.tenant, order.route, order.keys(order.open), order.at)
-    earlier = await earlier_jobs(conn, used)
+    earlier = await earlier_jobs(conn, order.tenant, used)
     for number, one in list(order.open.items()):
         assert one.new.key is not None
         if one.new.key not in used:
@@ -250,10 +250,12 @@ async def _replay(conn: AsyncConnection[TupleRow], order: _Order) -> None:
             order.end(number, earlier[one.new.key])
 
 
-async def earlier_jobs(conn: AsyncConnection[TupleRow], used: Mapping[str, UsedKey]) -> dict[str, Outcome]:
+async def earlier_jobs(
+    conn: AsyncConnection[TupleRow], tenant: UUID, used: Mapping[str, UsedKey]
+) -> dict[str, Outcome]:
     """Give by key what earlier requests made; an error where it is gone."""
     jobs = {key: its.job_id for key, its in used.items()}
-    found = await repository.jobs_by_id(conn, {job_id for job_id in jobs.values() if job_id is not None})
+    found = await repository.jobs_by_id(conn, tenant, {its for its in jobs.values() if its is not None})
     gone = UnavailableError("the job that the idempotency key made is gone; send the request with a new key")
     return {key: Submitted(found[its], replayed=True) if its in found else gone for key, its in jobs.items()}
 

@@ -33,47 +33,52 @@ LEFT JOIN batches b ON b.id = j.batch_id
 """  # noqa: S608  # constants only
 
 
-async def job(conn: AsyncConnection[TupleRow], job_id: UUID) -> Job | None:
-    """Give a job that the current tenant may see."""
+async def job(conn: AsyncConnection[TupleRow], tenant: UUID, job_id: UUID) -> Job | None:
+    """Give a job of a tenant."""
     async with conn.cursor(row_factory=job_row) as cursor:
-        await cursor.execute(JOBS + "WHERE j.id = %s", [job_id])
+        await cursor.execute(JOBS + "WHERE j.id = %s AND j.tenant_id = %s", [job_id, tenant])
         return await cursor.fetchone()
 
 
-async def jobs_by_id(conn: AsyncConnection[TupleRow], ids: Collection[UUID]) -> dict[UUID, Job]:
-    """Give those of the jobs that the current tenant may see."""
+async def jobs_by_id(conn: AsyncConnection[TupleRow], tenant: UUID, ids: Collection[UUID]) -> dict[UUID, Job]:
+    """Give those of the jobs that are the tenant's."""
     async with conn.cursor(row_factory=job_row) as cursor:
-        await cursor.execute(JOBS + "WHERE j.id = ANY(%s)", [list(ids)])
+        await cursor.execute(JOBS + "WHERE j.id = ANY(%s) AND j.tenant_id = %s", [list(ids), tenant])
         return {found.id: found for found in await cursor.fetchall()}
 
 
-async def ask_to_cancel(conn: AsyncConnection[TupleRow], job_id: UUID, at: datetime) -> None:
+async def ask_to_cancel(conn: AsyncConnection[TupleRow], tenant: UUID, job_id: UUID, at: datetime) -> None:
     """Write down that a job is to be cancelled, unless it has come to its end or was asked before."""
     await conn.execute(
         """UPDATE jobs SET cancel_requested_at = %s
-           WHERE id = %s AND state IN ('created', 'processing') AND cancel_requested_at IS NULL""",
-        [at, job_id],
+           WHERE id = %s AND tenant_id = %s AND state IN ('created', 'processing')
+             AND cancel_requested_at IS NULL""",
+        [at, job_id, tenant],
     )
 
 
-async def events(conn: AsyncConnection[TupleRow], job_id: UUID, after: int, limit: int) -> list[JobEvent]:
+async def events(
+    conn: AsyncConnection[TupleRow], tenant: UUID, job_id: UUID, after: int, limit: int
+) -> list[JobEvent]:
     """Give a job's history in order, from above the sequence number `after`."""
     async with conn.cursor(row_factory=class_row(JobEvent)) as cursor:
         await cursor.execute(
             """SELECT seq, from_state, to_state, actor, reason, details, occurred_at FROM job_events
-               WHERE job_id = %s AND seq > %s ORDER BY seq LIMIT %s""",
-            [job_id, after, limit],
+               WHERE job_id = %s AND tenant_id = %s AND seq > %s ORDER BY seq LIMIT %s""",
+            [job_id, tenant, after, limit],
         )
         return await cursor.fetchall()
 
 
-async def attempts(conn: AsyncConnection[TupleRow], job_id: UUID, after: int, limit: int) -> list[Attempt]:
+async def attempts(
+    conn: AsyncConnection[TupleRow], tenant: UUID, job_id: UUID, after: int, limit: int
+) -> list[Attempt]:
     """Give a job's attempts in order, from above the number `after`."""
     async with conn.cursor(row_factory=class_row(Attempt)) as cursor:
         await cursor.execute(
             """SELECT id, number, state, mode, dispatched_at, started_at, finished_at, progress, error, log_tail
-               FROM attempts WHERE job_id = %s AND number > %s ORDER BY number LIMIT %s""",
-            [job_id, after, limit],
+               FROM attempts WHERE job_id = %s AND tenant_id = %s AND number > %s ORDER BY number LIMIT %s""",
+            [job_id, tenant, after, limit],
         )
         return await cursor.fetchall()
 

@@ -142,15 +142,15 @@ class JobService:
 
         """
         async with self._db.transaction(tenant) as conn:
-            await repository.ask_to_cancel(conn, job_id, self._clock())
-            job = await repository.job(conn, job_id)
+            await repository.ask_to_cancel(conn, tenant, job_id, self._clock())
+            job = await repository.job(conn, tenant, job_id)
         if job is not None and job.state not in _UNFINISHED | {JobState.CANCELLED}:
             raise JobEndedError(job)
         return job
 
     async def get(self, tenant: UUID, job_id: UUID) -> Job | None:
         """Give a job of this tenant, or None."""
-        return await self._db.read(tenant, lambda conn: repository.job(conn, job_id))
+        return await self._db.read(tenant, lambda conn: repository.job(conn, tenant, job_id))
 
     async def list(self, wanted: JobFilter, before: UUID | None, limit: int) -> list[Job]:
         """Give a page of a tenant's jobs, newest first, from below the id `before`."""
@@ -162,9 +162,9 @@ class JobService:
         """Give a job's steps in order, from above the sequence number `after`; None where there is no such job."""
 
         async def steps(conn: AsyncConnection[TupleRow]) -> Sequence[JobEvent] | None:
-            if await repository.job(conn, job_id) is None:
+            if await repository.job(conn, tenant, job_id) is None:
                 return None
-            return await repository.events(conn, job_id, after, limit)
+            return await repository.events(conn, tenant, job_id, after, limit)
 
         return await self._db.read(tenant, steps)
 
@@ -172,9 +172,9 @@ class JobService:
         """Give a job's attempts in order, from above the number `after`; None where there is no such job."""
 
         async def tries(conn: AsyncConnection[TupleRow]) -> Sequence[Attempt] | None:
-            if await repository.job(conn, job_id) is None:
+            if await repository.job(conn, tenant, job_id) is None:
                 return None
-            return await repository.attempts(conn, job_id, after, limit)
+            return await repository.attempts(conn, tenant, job_id, after, limit)
 
         return await self._db.read(tenant, tries)
 
@@ -232,7 +232,7 @@ class JobService:
                 return None
             if used[key].fingerprint != fingerprint:
                 raise IdempotencyKeyReusedError(key)
-            earlier = (await earlier_jobs(conn, used))[key]
+            earlier = (await earlier_jobs(conn, tenant, used))[key]
         if isinstance(earlier, JobsealError):
             raise earlier
         return earlier

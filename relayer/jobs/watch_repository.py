@@ -20,6 +20,9 @@ async def versions(
     for tenant, jobs in watched.items():
         await act_for(conn, tenant)
         cursors.append(
-            await conn.execute("SELECT id, state_version FROM jobs WHERE id = ANY(%s)", [list(jobs)])
+            await conn.execute(
+                "SELECT id, state_version FROM jobs WHERE id = ANY(%s) AND tenant_id = %s",
+                [list(jobs), tenant],
+            )
         )
     return {job_id: version for cursor in cursors for job_id, version in await cursor.fetchall()}

@@ -148,19 +148,20 @@ async def list_keys(conn: Connection, tenant_id: UUID, before: UUID | None, limi
     return [_key(row) for row in await cursor.fetchall()]
 
 
-async def revoke_key(conn: Connection, key_id: UUID, at: datetime) -> bool:
+async def revoke_key(conn: Connection, tenant_id: UUID, key_id: UUID, at: datetime) -> bool:
     """End a key for good; False where it does not exist or was revoked before."""
     cursor = await conn.execute(
-        "UPDATE api_keys SET revoked_at = %s WHERE id = %s AND revoked_at IS NULL", (at, key_id)
+        "UPDATE api_keys SET revoked_at = %s WHERE tenant_id = %s AND id = %s AND revoked_at IS NULL",
+        (at, tenant_id, key_id),
     )
     return cursor.rowcount == 1
 
 
-async def shorten_key(conn: Connection, key_id: UUID, expires_at: datetime) -> None:
+async def shorten_key(conn: Connection, tenant_id: UUID, key_id: UUID, expires_at: datetime) -> None:
     """Let a key end earlier, never later."""
     await conn.execute(
-        "UPDATE api_keys SET expires_at = %s WHERE id = %s AND expires_at > %s",
-        (expires_at, key_id, expires_at),
+        "UPDATE api_keys SET expires_at = %s WHERE tenant_id = %s AND id = %s AND expires_at > %s",
+        (expires_at, tenant_id, key_id, expires_at),
     )
 
 

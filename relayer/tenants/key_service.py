@@ -169,7 +169,7 @@ class KeyService:
                 _require_within(maker, old.scopes, old.allowed_addresses)
             await self._require_grantable(conn, old)
             end = _end(now, expires_at)
-            await key_repository.shorten_key(conn, old.id, now + overlap)
+            await key_repository.shorten_key(conn, tenant_id, old.id, now + overlap)
             new = await self._insert(
                 conn,
                 replace(
@@ -204,7 +204,7 @@ class KeyService:
         async with self._db.transaction(tenant_id) as conn:
             key = await _found(conn, tenant_id, key_id)
             now = self._clock()
-            if await key_repository.revoke_key(conn, key.id, now):
+            if await key_repository.revoke_key(conn, tenant_id, key.id, now):
                 await self._record(conn, "api_key.revoked", key, replace(key, revoked_at=now), origin)
 
     async def _record(

@@ -128,13 +128,13 @@ class Acme:
         return Event(self.id, "api_key.created", PLATFORM, NOW).text(new_id())
 
 
-def _wanted(module: str, acme: Acme) -> object:
-    """Give the filter of a module's lists, over what acme has."""
+def _wanted(module: str, tenant: UUID) -> object:
+    """Give the filter of a module's lists, over what acme has, or another tenant would."""
     return {
-        "dead_letter_repository": DeadLetterFilter(acme.id),
-        "audit_repository": AuditFilter(acme.id),
+        "dead_letter_repository": DeadLetterFilter(tenant),
+        "audit_repository": AuditFilter(tenant),
         "administration_repository": TenantFilter("acme"),
-    }.get(module, JobFilter(acme.id, metadata={"order": "17"}))
+    }.get(module, JobFilter(tenant, metadata={"order": "17"}))
 
 
 def _key(name: str, acme: Acme) -> object:
@@ -146,17 +146,18 @@ def _key(name: str, acme: Acme) -> object:
     return KEY if name.endswith("claim_key") else KeyUse("redrives", KEY, HASH, NOW + timedelta(1))
 
 
-def _tenant(name: str, acme: Acme) -> object:
+def _tenant(name: str, acme: Acme, told: UUID) -> object:
     """Give a tenant: itself where it is written, its id elsewhere."""
     if not name.endswith(("insert_tenant", "update_tenant")):
-        return acme.id
+        return told
     tenant_id, called = (acme.id, "acme") if name.endswith("update_tenant") else (new_id(), "new")
     limits = replace(PLANS[DEFAULT_PLAN], waiting_jobs=1)
     return Tenant(tenant_id, called, DEFAULT_PLAN, 7, limits, False, None, None, 2, NOW)
 
 
-def given(name: str, acme: Acme, acting: UUID) -> dict[str, Any]:
-    """Give by parameter what the functions are called with."""
+def given(name: str, acme: Acme, acting: UUID, told: UUID | None = None) -> dict[str, Any]:
+    """Give by parameter what the functions are called with; `told` is the tenant that they are told, if not acme."""
+    told = told or acme.id
     _, _, module, function = name.rsplit(".", 3)
     new = NewJob(
         id=new_id(),
@@ -185,13 +186,13 @@ def given(name: str, acme: Acme, acting: UUID) -> dict[str, Any]:
     )
     day = NOW.date()
     return {
-        "tenant": _tenant(name, acme),
-        "tenant_id": acme.id,
+        "tenant": _tenant(name, acme, told),
+        "tenant_id": told,
         "name": "acme",
         "job_id": acme.confirmed if "batches" in name else acme.failed,
         "ids": [acme.failed, acme.confirmed],
         "watched": {acting: [acme.failed, acme.waiting]},
-        "wanted": _wanted(module, acme),
+        "wanted": _wanted(module, told),
         "before": NOW + timedelta(1)
         if function in {"next_due", "forget_retired", "forget_expired"}
         else None,

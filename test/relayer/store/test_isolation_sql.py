@@ -1,4 +1,7 @@
-"""Every query that an API process can reach, in its role and as another tenant: it finds nothing and changes nothing.
+"""Every query that an API process can reach, as another tenant: it finds nothing and changes nothing.
+
+Twice: in the API's role, where the policies of the tables forbid it, and as the owner, whom no policy binds, so that
+each query's own condition has to.
 
 The functions are those of every repository that `api.app` imports. A parameter without a value here fails the test:
 add one to `acme.given`, naming what the tenant acme has.
@@ -74,6 +77,26 @@ FOUND = {
 }
 """What finds something as the right tenant, so that finding nothing means something."""
 
+OWN = {
+    "relayer.jobs.blob_repository.storage",
+    "relayer.jobs.quota_repository.standing",
+    "relayer.jobs.quota_repository.used",
+    "relayer.jobs.quota_repository.used_exactly",
+    "relayer.jobs.repository.claim_key",
+    "relayer.jobs.submission_repository.count_waiting",
+    "relayer.tenants.administration_repository.find_tenant",
+    "relayer.tenants.audit_repository.head",
+}
+"""What tells any tenant of its own limits, its empty audit log, or that a key of its own is free."""
+
+WIDE = {
+    "relayer.jobs.blob_repository.owned_blob",
+    "relayer.tenants.administration_repository.find_tenant_named",
+    "relayer.tenants.administration_repository.list_tenants",
+    "relayer.tenants.key_repository.find_tenant_of",
+}
+"""What is about all tenants, for whoever administers; and a function of the owner that knows its caller's tenant."""
+
 Function = Callable[..., Awaitable[Any]]
 
 
@@ -125,6 +148,31 @@ async def _call(db: Database, name: str, function: Function, acme: Acme, acting:
         return None
 
 
+def _is_of_tenant(function: Function, values: dict[str, Any]) -> bool:
+    """Whether a query is told whose rows it is about."""
+    asked = {one: values[one] for one in inspect.signature(function).parameters if one != "conn"}
+    return (
+        not {"tenant_id", "watched"}.isdisjoint(asked)
+        or isinstance(asked.get("tenant"), UUID)
+        or hasattr(asked.get("wanted"), "tenant_id")
+    )
+
+
+async def _call_as_owner(db: Database, function: Function, values: dict[str, Any], tables: list[str]) -> Any:
+    """Give what a query finds, and every row after it; nothing is kept."""
+    wanted = [one for one in inspect.signature(function).parameters if one != "conn"]
+    async with db.transaction() as conn, conn.transaction(force_rollback=True):
+        found = None
+        try:
+            async with conn.transaction():
+                found = await function(conn, **{one: values[one] for one in wanted})
+                if isinstance(found, psycopg.AsyncCursor):
+                    found = await found.fetchall()
+        except (psycopg.Error, AssertionError):
+            pass
+        return found, await _rows_seen(conn, tables)
+
+
 def _is_nothing(found: object) -> bool:
     if isinstance(found, TenantUsage):
         found = (found.storage_bytes, found.running_jobs, found.waiting_jobs)
@@ -133,9 +181,13 @@ def _is_nothing(found: object) -> bool:
 
 async def _rows(db: Database, tables: list[str]) -> dict[str, list[Any]]:
     async with db.transaction() as conn:
-        # The names are of the catalogue.
-        asked = {table: f"SELECT t::text FROM {table} t ORDER BY 1".encode() for table in tables}  # noqa: S608
-        return {table: await (await conn.execute(query)).fetchall() for table, query in asked.items()}
+        return await _rows_seen(conn, tables)
+
+
+async def _rows_seen(conn: psycopg.AsyncConnection[Any], tables: list[str]) -> dict[str, list[Any]]:
+    # The names are of the catalogue.
+    asked = {table: f"SELECT t::text FROM {table} t ORDER BY 1".encode() for table in tables}  # noqa: S608
+    return {table: await (await conn.execute(query)).fetchall() for table, query in asked.items()}
 
 
 @pytest.fixture
@@ -159,6 +211,26 @@ async def test_no_query_finds_or_changes_anything_of_another_tenant(
         found = await _call(api_db, name, function, acme, rival)
         assert name in SHARED or _is_nothing(found), f"{name} found {found}"
         assert await _rows(owner_db, tables) == before, f"{name} wrote"
+
+
+async def test_a_query_that_is_told_its_tenant_keeps_to_it_without_any_policy(
+    owner_db: Database, acme: Acme, tables: list[str]
+) -> None:
+    rival = new_id()
+    async with owner_db.transaction() as conn:
+        await conn.execute("INSERT INTO tenants (id, name, created_at) VALUES (%s, 'rival', now())", [rival])
+    before = await _rows(owner_db, tables)
+    told = []
+    for name, function in functions().items():
+        values = given(name, acme, rival, told=rival)
+        if name in SHARED or not _is_of_tenant(function, values):
+            continue
+        told.append(name)
+        found, after = await _call_as_owner(owner_db, function, values, tables)
+        assert name in OWN or _is_nothing(found), f"{name} found {found}"
+        changed = {table: {*rows} - {*after[table]} for table, rows in before.items()}
+        assert not any(changed.values()), f"{name} changed {changed}"
+    assert {*told} >= FOUND - WIDE
 
 
 async def test_the_same_queries_find_what_is_there_as_the_right_tenant(api_db: Database, acme: Acme) -> None:
