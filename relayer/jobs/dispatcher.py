@@ -93,7 +93,7 @@ class Dispatcher:
             await self._queue.push(mode, parcels)
         # No job waits for this, so it comes last.
         if plan.drained:
-            async with self._db.transaction() as conn:
+            async with self._db.statement() as conn:
                 await repository.rest_queues(conn, plan.drained, at, short=_SHORT_REST, long=_LONG_REST)
         return len(plan.attempts)
 
