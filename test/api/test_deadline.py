@@ -21,6 +21,8 @@ from relayer.store.database import Database
 from .conftest import Caller, Engine, assert_problem, new_key, serving
 
 BRIEF = timedelta(seconds=0.2)
+STALL = timedelta(seconds=0.8)
+STEP_S = 0.3
 
 
 class Answer:
@@ -89,7 +91,7 @@ async def app(settings: Settings) -> AsyncIterator[FastAPI]:
             "deadline": BRIEF,
             "body_grace": BRIEF,
             "body_bytes_per_second": 100,
-            "stream_stall": BRIEF,
+            "stream_stall": STALL,
             "streams_per_tenant": 2,
         }
     )
@@ -109,9 +111,9 @@ async def app(settings: Settings) -> AsyncIterator[FastAPI]:
         async def parts() -> AsyncIterator[bytes]:
             for _ in range(4):
                 yield b"x"
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(STEP_S)
             yield b"y"
-            await asyncio.sleep(1)
+            await asyncio.sleep(10)
             yield b"z"
 
         return StreamingResponse(parts())
@@ -157,7 +159,7 @@ async def test_a_stream_goes_on_for_as_long_as_it_moves(app: FastAPI) -> None:
     unread = await ask(app, "/stream", [(0.3, b"x")], method="GET")
     assert b"".join(one.get("body", b"") for one in unread.messages) == b"xxxxy"
     # Nor may its reader stand still.
-    assert [one["type"] for one in (await ask(app, "/stream", stall=0.5)).messages] == ["http.response.start"]
+    assert [one["type"] for one in (await ask(app, "/stream", stall=10)).messages] == ["http.response.start"]
 
 
 async def test_a_large_header_is_refused(acme: Caller) -> None:

@@ -208,15 +208,17 @@ async def test_a_stream_ends_with_its_key_and_with_its_time(
     tenants = TenantService(owner_db, KEYS)
     tenant = await tenants.create_tenant("acme")
     key = await tenants.create_key(tenant, "test")
-    async with serving(create_app(settings)) as client:
+    app = create_app(settings)
+    async with serving(app) as client:
         caller = Caller(client, key.secret)
         job = await caller.submitted()
         reading = asyncio.create_task(caller.get(f"/v1/jobs/{job['id']}/events"))
-        await asyncio.sleep(0.1)
         if why == "revoked":
+            await until(lambda: app.state.services.streams.count(tenant) == 1)
+            await asyncio.sleep(0.2)
             assert not reading.done()
             await KeyService(owner_db, KEYS).revoke(tenant, key.id)
-        answer = await asyncio.wait_for(reading, 2)
+        answer = await asyncio.wait_for(reading, 10)
     assert [step["seq"] for step in steps_in(answer.text)] == [1]
     assert ": ping\n\n" in answer.text
 

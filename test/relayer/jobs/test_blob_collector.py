@@ -211,14 +211,17 @@ async def test_uploads_and_deletes_race_with_two_collectors(
             collected += await collector.run_pass(epoch)
 
     async def churn(tenant: UUID, data: bytes) -> None:
-        for _ in range(60):
+        rounds = 0
+        # How often the collectors come to see a blob between two owners is chance: the race goes on until they have.
+        while rounds < 60 or collected <= 20:
             blob_hash = await upload(uploads, tenant, data)
             assert await content(uploads, tenant, blob_hash) == data
             await asyncio.sleep(0)
             assert await content(uploads, tenant, blob_hash) == data
             await uploads.delete(tenant, blob_hash)
+            rounds += 1
 
-    async with asyncio.TaskGroup() as group:
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
         collectors = [group.create_task(collect()) for _ in range(2)]
         datas = (b"a" * LARGE, b"b" * (1 << 20), b"c")
         await asyncio.gather(*(churn(tenant, data) for tenant in tenants for data in datas))
