@@ -10,6 +10,7 @@ import orjson
 from relayer.limits.local import LocalLimiter
 from relayer.limits.policy import Charge, Standing, Verdict
 from relayer.limits.store import Script, SharedStore
+from relayer.store.coalescer import Coalescer
 
 # The script runs to its end before the server answers anybody else: about a millisecond at this size.
 _MOST_AT_ONCE = 256
@@ -39,16 +40,14 @@ class Limiter:
         self._clock = clock
         self._local = local or LocalLimiter()
         self._gcra = Script(files("relayer.limits").joinpath("gcra.lua").read_text("utf-8"))
-        self._waiting: list[tuple[Sequence[Charge], asyncio.Future[Verdict]]] = []
-        self._sending: asyncio.Task[None] | None = None
+        self._together = Coalescer[Sequence[Charge], Verdict](self.check_many, most=_MOST_AT_ONCE, queue=None)
 
     async def check(self, charges: Sequence[Charge]) -> Verdict:
-        """Judge one request; those that wait at the same time share a round trip."""
-        verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
-        self._waiting.append((charges, verdict))
-        if self._sending is None or self._sending.done():
-            self._sending = asyncio.create_task(self._send())
-        return await verdict
+        """Judge one request; those that wait at the same time share a round trip.
+
+        The request is charged whether or not somebody still waits for the verdict.
+        """
+        return await asyncio.shield(self._together.submit(charges))
 
     async def check_many(self, requests: Sequence[Sequence[Charge]]) -> list[Verdict]:
         """Judge requests one after the other, in one round trip.
@@ -79,20 +78,3 @@ class Limiter:
             )
             for request in requests
         ]
-
-    async def _send(self) -> None:
-        """Send what waits, until nothing does."""
-        while self._waiting:
-            batch, self._waiting = self._waiting[:_MOST_AT_ONCE], self._waiting[_MOST_AT_ONCE:]
-            try:
-                verdicts = await self.check_many([charges for charges, _ in batch])
-            except BaseException as error:
-                for _, future in batch:
-                    if not future.done():
-                        future.set_exception(
-                            error if isinstance(error, Exception) else asyncio.CancelledError()
-                        )
-                raise
-            for (_, future), verdict in zip(batch, verdicts, strict=True):
-                if not future.done():
-                    future.set_result(verdict)

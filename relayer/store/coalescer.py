@@ -20,7 +20,7 @@ class Coalescer(Generic[Item, Answer]):
     """
 
     def __init__(
-        self, run: Run[Item, Answer], *, lanes: int = 1, most: int = 100, queue: int = 1_000
+        self, run: Run[Item, Answer], *, lanes: int = 1, most: int = 100, queue: int | None = 1_000
     ) -> None:
         """Set up.
 
@@ -29,7 +29,7 @@ class Coalescer(Generic[Item, Answer]):
                 raises is the error of all.
             lanes: how many groups may be under way.
             most: how many items a group may have.
-            queue: how many items may wait for a group.
+            queue: how many items may wait for a group; None where what bounds the askers bounds them.
 
         """
         self._run = run
@@ -47,7 +47,16 @@ class Coalescer(Generic[Item, Answer]):
             Exception: what the item was refused with.
 
         """
-        if len(self._waiting) >= self._queue:
+        return await self.submit(item)
+
+    def submit(self, item: Item) -> asyncio.Future[Answer]:
+        """Hand an item in; cancelling its future takes it back. Whoever shields the future leaves the item in.
+
+        Raises:
+            UnavailableError: too many items wait already.
+
+        """
+        if self._queue is not None and len(self._waiting) >= self._queue:
             # Those whose askers have left wait for nothing.
             self._waiting = [one for one in self._waiting if not one[1].done()]
             if len(self._waiting) >= self._queue:
@@ -60,7 +69,7 @@ class Coalescer(Generic[Item, Answer]):
             # The loop itself holds tasks weakly.
             self._running.add(task)
             task.add_done_callback(self._running.discard)
-        return await answer
+        return answer
 
     async def _work(self) -> None:
         """Run groups until nothing waits."""

@@ -126,6 +126,18 @@ async def test_exactly_the_burst_is_allowed_of_a_hundred_at_once(store: SharedSt
     assert not any(one.allowed for one in await asyncio.gather(*(other.check([charge]) for other in others)))
 
 
+async def test_a_request_whose_asker_left_is_charged_all_the_same(store: SharedStore) -> None:
+    limiter = Limiter(store, clock=Hand())
+    charge = Charge(Policy("few", MICROSECONDS, 3), "acme")
+    asked = [asyncio.create_task(limiter.check([charge])) for _ in range(3)]
+    # All three wait by now, none has been sent.
+    await asyncio.sleep(0)
+    asked[1].cancel()
+    verdicts = await asyncio.gather(*asked, return_exceptions=True)
+    assert isinstance(verdicts[1], asyncio.CancelledError)
+    assert not (await limiter.check([charge])).allowed
+
+
 async def test_nothing_is_used_of_any_policy_where_one_refuses(store: SharedStore) -> None:
     limiter = Limiter(store, clock=Hand())
     wide, narrow = Policy("wide", MICROSECONDS, 10), Policy("narrow", MICROSECONDS, 1)
