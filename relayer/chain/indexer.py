@@ -2,10 +2,10 @@
 
 import structlog
 
-from relayer.chain import repository
+from relayer.chain import log_repository as repository
 from relayer.chain.calls import EventHandler, FinalEvent
+from relayer.chain.log_repository import Cursor
 from relayer.chain.node import LogRange, Node
-from relayer.chain.repository import Cursor
 from relayer.chain.rpc import JsonRpc, RpcError, RpcUnavailableError
 from relayer.model.clock import Clock
 from relayer.model.errors import JobsealError

@@ -13,15 +13,15 @@ from uuid import UUID
 import structlog
 from eth_hash.backends.pysha3 import keccak256
 
-from relayer.chain import repository
+from relayer.chain import slot_repository as repository
 from relayer.chain.answers import AnswerClass, classify
 from relayer.chain.calls import Call, CallSource, Inclusion
 from relayer.chain.fees import Fee, Fees, gas_limit
 from relayer.chain.node import AccountView, Block, Node, TransactionReceipt
 from relayer.chain.registry import RevertError, decode_error
-from relayer.chain.repository import Attempt, Connection, Slot
 from relayer.chain.rpc import JsonRpc, RpcError, RpcUnavailableError
 from relayer.chain.signer import Signer, TransactionFields
+from relayer.chain.slot_repository import Attempt, Connection, Slot
 from relayer.model.clock import Clock
 from relayer.store import leases
 from relayer.store.database import Database

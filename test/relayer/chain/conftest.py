@@ -15,10 +15,10 @@ from eth_hash.backends.pysha3 import keccak256
 from relayer.chain.calls import Call, Inclusion
 from relayer.chain.fees import GWEI, Fees
 from relayer.chain.registry import BATCH_CONFIRMED_TOPIC, RegistryClient, RevertError
-from relayer.chain.repository import Connection
 from relayer.chain.rpc import JsonRpc
 from relayer.chain.sender import Sender
 from relayer.chain.signer import KeystoreSigner, Signer
+from relayer.chain.slot_repository import Connection
 from relayer.local.anvil import CHAIN_ID, Anvil
 from relayer.model.ids import new_id
 from relayer.seal.tree import Seal, seal_batch

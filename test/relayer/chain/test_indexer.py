@@ -8,8 +8,8 @@ import pytest
 from relayer.chain.calls import FinalEvent
 from relayer.chain.indexer import FinalityViolationError, Indexer
 from relayer.chain.registry import BATCH_CONFIRMED_TOPIC
-from relayer.chain.repository import Connection
 from relayer.chain.rpc import JsonRpc, Request, RpcError, RpcUnavailableError
+from relayer.chain.slot_repository import Connection
 from relayer.local.anvil import CHAIN_ID
 from relayer.store.leases import LeaseLostError
 
