@@ -8,6 +8,7 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, class_row
 
+from relayer.batches.reasons import HoldReason, HumanReason
 from relayer.batches.records import ConfirmedJob, FinishedJob
 from relayer.seal.tree import WORD_TICKETS, Word
 
@@ -35,7 +36,7 @@ ORDER BY b.sealed_at, b.id LIMIT 1 FOR UPDATE OF b SKIP LOCKED
 """
 _FINAL = """
 UPDATE batches b SET
-    state = 'final', reason = NULL, retry_at = NULL,
+    state = 'final', reason = NULL, detail = NULL, retry_at = NULL,
     gas_used = CASE WHEN b.transaction_hash = %(transaction)s THEN b.gas_used END,
     transaction_hash = %(transaction)s, block_number = %(number)s, block_hash = %(block)s,
     included_at = coalesce(b.included_at, %(at)s), final_at = coalesce(b.final_at, %(at)s)
@@ -129,7 +130,7 @@ async def set_sending(
 ) -> None:
     """Note that a batch is on its way, in no block; with `retry_at` it is offered again unless an event comes first."""
     await conn.execute(
-        """UPDATE batches SET state = 'sending', reason = NULL, retry_at = %s, transaction_hash = NULL,
+        """UPDATE batches SET state = 'sending', reason = NULL, detail = NULL, retry_at = %s, transaction_hash = NULL,
                   block_number = NULL, block_hash = NULL, gas_used = NULL, included_at = NULL
            WHERE id = %s AND state <> 'final'""",
         [retry_at, batch_id],
@@ -148,27 +149,32 @@ async def set_included(
 ) -> None:
     """Note the block that a batch was mined in; a hint until that block is final."""
     await conn.execute(
-        """UPDATE batches SET state = 'included', reason = NULL, retry_at = NULL, transaction_hash = %s,
-                  block_number = %s, block_hash = %s, gas_used = %s, included_at = %s
+        """UPDATE batches SET state = 'included', reason = NULL, detail = NULL, retry_at = NULL,
+                  transaction_hash = %s, block_number = %s, block_hash = %s, gas_used = %s, included_at = %s
            WHERE id = %s AND state <> 'final'""",
         [transaction_hash, block_number, block_hash, gas_used, at, batch_id],
     )
 
 
-async def set_held(conn: AsyncConnection[TupleRow], batch_id: UUID, reason: str, retry_at: datetime) -> None:
+async def set_held(
+    conn: AsyncConnection[TupleRow], batch_id: UUID, reason: HoldReason, detail: str, retry_at: datetime
+) -> None:
     """Keep a batch back until a time."""
     await conn.execute(
-        "UPDATE batches SET state = 'held', reason = %s, retry_at = %s WHERE id = %s AND state <> 'final'",
-        [reason, retry_at, batch_id],
+        """UPDATE batches SET state = 'held', reason = %s, detail = %s, retry_at = %s
+           WHERE id = %s AND state <> 'final'""",
+        [reason, detail, retry_at, batch_id],
     )
 
 
-async def set_needs_human(conn: AsyncConnection[TupleRow], batch_id: UUID, reason: str) -> None:
-    """Stop a batch until an operator has looked at it."""
+async def set_needs_human(
+    conn: AsyncConnection[TupleRow], batch_id: UUID, reason: HumanReason, detail: str
+) -> None:
+    """Stop a batch until an operator has looked at it; `detail` says in words what happened."""
     await conn.execute(
-        """UPDATE batches SET state = 'needs_human', reason = %s, retry_at = NULL
+        """UPDATE batches SET state = 'needs_human', reason = %s, detail = %s, retry_at = NULL
            WHERE id = %s AND state <> 'final'""",
-        [reason, batch_id],
+        [reason, detail, batch_id],
     )
 
 

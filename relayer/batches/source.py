@@ -8,6 +8,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from relayer.batches import repository
+from relayer.batches.reasons import HoldReason, HumanReason
 from relayer.chain.calls import Call, CallSource, Inclusion
 from relayer.chain.registry import RegistryClient, RevertError
 from relayer.model.clock import Clock
@@ -19,7 +20,7 @@ HELD_FOR = timedelta(seconds=5)
 # that had it is gone.
 EVENT_WITHIN = timedelta(minutes=1)
 
-_REASON_CHARACTERS = 500
+_DETAIL_CHARACTERS = 500
 
 _log = structlog.get_logger(__name__)
 
@@ -65,15 +66,16 @@ class BatchSource(CallSource):
     ) -> None:
         """Decide by the registry's own error whether the batch waits, is confirmed already, or needs a human."""
         now = self._clock()
+        detail = text[:_DETAIL_CHARACTERS]
         if error is not None and error.name == "EnforcedPause":
-            await repository.set_held(conn, batch_id, "paused", now + HELD_FOR)
+            await repository.set_held(conn, batch_id, HoldReason.PAUSED, detail, now + HELD_FOR)
             return
-        reason = text[:_REASON_CHARACTERS]
+        reason = HumanReason.REVERTED
         if error is not None and error.name == "AlreadyConfirmed":
             if await self._client.batch(await repository.root_of(conn, batch_id)) is not None:
                 await repository.set_sending(conn, batch_id, retry_at=now + EVENT_WITHIN)
                 return
             # Our tickets are spent under a root that is not ours: somebody else holds them.
-            reason = "integrity"
-        await repository.set_needs_human(conn, batch_id, reason)
-        _log.error("batch_needs_human", batch=str(batch_id), reason=reason, error=text)
+            reason = HumanReason.INTEGRITY
+        await repository.set_needs_human(conn, batch_id, reason, detail)
+        _log.error("batch_needs_human", batch=str(batch_id), reason=reason.value, detail=detail)

@@ -3,15 +3,18 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import orjson
+import psycopg
 import pytest
 from eth_account import Account
 
 from relayer.batches.handlers import on_batch_confirmed
+from relayer.batches.reasons import HoldReason, HumanReason
 from relayer.batches.receipts import ReceiptService
 from relayer.batches.source import EVENT_WITHIN, HELD_FOR, BatchSource
 from relayer.chain.fees import Fees
@@ -240,6 +243,23 @@ async def test_one_stopped_batch_does_not_hold_up_the_next(
     await relayer.send()
     await relayer.finalize()
     assert await relayer.rows("SELECT state FROM batches ORDER BY id") == [("needs_human",), ("final",)]
+
+
+@pytest.mark.parametrize(("state", "reasons"), [("held", HoldReason), ("needs_human", HumanReason)])
+async def test_the_database_holds_the_closed_lists_of_reasons(
+    relayer_db: Database, seal_jobs: SealJobs, state: str, reasons: type[StrEnum]
+) -> None:
+    await seal_jobs([0])
+
+    async def wait_for(reason: str | None) -> None:
+        async with relayer_db.transaction() as conn:
+            await conn.execute("UPDATE batches SET state = %s, reason = %s", [state, reason])
+
+    for reason in reasons:
+        await wait_for(reason)
+    for other in (None, "weather"):
+        with pytest.raises(psycopg.errors.CheckViolation, match="batches_reason"):
+            await wait_for(other)
 
 
 async def _words(relayer: Relayer) -> list[Word]:

@@ -59,7 +59,10 @@ class Source:
         await self._tell(conn, batch_id, "needs_human", error, text)
 
     async def _tell(self, conn: Connection, batch_id: UUID, state: str, *details: Any) -> None:
-        await conn.execute("UPDATE batches SET state = %s WHERE id = %s", [state, batch_id])
+        reason = "reverted" if state == "needs_human" else None
+        await conn.execute(
+            "UPDATE batches SET state = %s, reason = %s WHERE id = %s", [state, reason, batch_id]
+        )
         self.told.append((state, *details))
 
 

@@ -242,6 +242,7 @@ def given(name: str, acme: Acme, acting: UUID, told: UUID | None = None) -> dict
         "words": [Word(0, 1, HASH)],
         "leaves": {1: HASH},
         "reason": "test",
+        "detail": "test",
         "transaction_hash": HASH,
         "block_number": 1,
         "block_hash": HASH,

@@ -3,6 +3,7 @@
 import hashlib
 import secrets
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,6 +20,7 @@ from relayer.local.postgres import EmbeddedPostgres
 from relayer.model.ids import new_id
 from relayer.store import roles
 
+NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 Upgrade = Callable[[str], None]
 
 
@@ -143,3 +145,20 @@ def test_the_jobs_of_the_day_count_from_the_start(owner_url: str, upgrade: Upgra
             "INSERT INTO outbox (tenant_id, topic, payload, created_at) VALUES (%s, 'quota.threshold', '{}', now())",
             [tenant],
         )
+
+
+def test_batches_that_waited_keep_what_was_said(owner_url: str, upgrade: Upgrade) -> None:
+    upgrade("0011")
+    said = ["integrity", "nonce 3 was used in a final block by somebody", "Panic(17)", None]
+    with psycopg.connect(owner_url) as conn:
+        conn.execute("INSERT INTO registries (chain_id, address, first_block) VALUES (1, %s, 0)", [bytes(20)])
+        for number, reason in enumerate(said):
+            conn.execute(
+                """INSERT INTO batches (id, registry_id, lane, root, state, reason, leaf_count, sealed_at)
+                   SELECT %s, id, 0, %s, %s, %s, 1, %s FROM registries""",
+                [new_id(), bytes([number]) * 32, "needs_human" if reason else "sealed", reason, NOON],
+            )
+    upgrade("0012")
+    with psycopg.connect(owner_url) as conn:
+        rows = conn.execute("SELECT reason, detail FROM batches ORDER BY root").fetchall()
+    assert rows == [("integrity", said[0]), ("foreign_nonce", said[1]), ("reverted", said[2]), (None, None)]
