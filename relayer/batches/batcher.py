@@ -7,7 +7,7 @@ from datetime import datetime
 import structlog
 
 from relayer.batches import repository
-from relayer.batches.manifest import SPACE, Manifest, ManifestCipher
+from relayer.batches.manifest import SPACE, Manifest, ManifestCipher, ManifestJob
 from relayer.batches.records import FinishedJob
 from relayer.jobs.transition import Change, transition
 from relayer.model.clock import Clock
@@ -105,7 +105,8 @@ class Batcher:
         return leaves, seal_batch(leaves)
 
     async def _write_manifest(self, root: bytes, jobs: Sequence[FinishedJob]) -> None:
-        manifest = Manifest(self._domain, [job.confirmation for job in jobs])
+        tenants = {job.tenant_id: job.tenant_name for job in jobs}
+        manifest = Manifest(self._domain, [ManifestJob.of(job) for job in jobs], tenants)
         data = await asyncio.to_thread(self._cipher.encrypt, root, manifest)
         await self._blobs.put_named(SPACE, root.hex(), data)
 

@@ -1,5 +1,6 @@
 """What the tables of jobs and batches hold, as the seal needs it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -10,11 +11,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
-class FinishedJob:
+class CommittedJob:
     """A job whose result is ready, with everything its leaf commits to."""
 
     id: UUID
-    state_version: int
     ticket: int
     input_hash: bytes
     output_hash: bytes
@@ -35,7 +35,21 @@ class FinishedJob:
 
 
 @dataclass(frozen=True)
-class ConfirmedJob(FinishedJob):
+class FinishedJob(CommittedJob):
+    """A job that may be sealed, with what its manifest tells of it beside the leaf; sizes in bytes."""
+
+    state_version: int
+    tenant_id: UUID
+    tenant_name: str
+    kind: str
+    metadata: Mapping[str, str]
+    output_size: int
+    output_media_type: str
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class ConfirmedJob(CommittedJob):
     """A job whose batch is final, with where on which chain it was confirmed."""
 
     batch_id: UUID

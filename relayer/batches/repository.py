@@ -22,9 +22,11 @@ SELECT count(*), min(result_ready_at) FROM (
     ORDER BY result_ready_at LIMIT %s) oldest
 """
 _LOCK_FINISHED = """
-SELECT id, state_version, ticket, input_hash, output_hash, result_ready_at, salt FROM jobs
-WHERE registry_id = %s AND state = 'completed' AND ticket < %s
-ORDER BY result_ready_at LIMIT %s FOR UPDATE SKIP LOCKED
+SELECT j.id, j.ticket, j.input_hash, j.output_hash, j.result_ready_at, j.salt, j.state_version, j.tenant_id,
+       t.name AS tenant_name, j.kind, j.metadata, j.output_size, j.output_media_type, j.created_at
+FROM jobs j JOIN tenants t ON t.id = j.tenant_id
+WHERE j.registry_id = %s AND j.state = 'completed' AND j.ticket < %s
+ORDER BY j.result_ready_at LIMIT %s FOR UPDATE OF j SKIP LOCKED
 """
 # Only what is held, or awaits the event of its confirmation, has a time to be tried again.
 _NEXT = """
@@ -45,7 +47,7 @@ WHERE r.id = b.registry_id AND r.chain_id = %(chain)s AND r.address = %(registry
 RETURNING b.id
 """
 _CONFIRMED_JOB = """
-SELECT j.id, j.state_version, j.ticket, j.input_hash, j.output_hash, j.result_ready_at, j.salt,
+SELECT j.id, j.ticket, j.input_hash, j.output_hash, j.result_ready_at, j.salt,
        b.id AS batch_id, r.chain_id, r.address AS registry, b.root, b.transaction_hash, b.block_number, b.block_hash
 FROM jobs j JOIN batches b ON b.id = j.batch_id JOIN registries r ON r.id = b.registry_id
 WHERE j.tenant_id = %s AND j.id = %s AND j.state = 'confirmed'

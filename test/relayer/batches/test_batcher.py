@@ -4,7 +4,7 @@ from uuid import UUID
 
 import pytest
 
-from relayer.batches.manifest import SPACE, ManifestCipher
+from relayer.batches.manifest import SPACE, JobRecord, ManifestCipher
 from relayer.seal.commitment import leaf
 from relayer.seal.tree import MAX_WORDS, seal_batch
 from relayer.store.blobs import LocalBlobStore
@@ -65,6 +65,7 @@ async def test_the_manifest_restores_what_was_sealed(
     blobs: LocalBlobStore,
     relayer_db: Database,
     epoch: int,
+    tenant: UUID,
 ) -> None:
     ids = await insert_finished([5, 300, 70_000])
     assert await make_batcher(max_jobs=3).run_pass(epoch) == 3
@@ -74,9 +75,13 @@ async def test_the_manifest_restores_what_was_sealed(
     data = await blobs.get_named(SPACE, root.hex())
     assert data is not None
     manifest = ManifestCipher(KEY).decrypt(root, data)
-    assert {UUID(bytes=job.job_id) for job in manifest.jobs} == set(ids)
-    assert {job.completed_at for job in manifest.jobs} == {int(NOON.replace(microsecond=0).timestamp())}
-    leaves = {job.ticket: leaf(manifest.domain, job) for job in manifest.jobs}
+    jobs = [job.confirmation for job in manifest.jobs]
+    assert {UUID(bytes=job.job_id) for job in jobs} == set(ids)
+    assert {job.completed_at for job in jobs} == {int(NOON.replace(microsecond=0).timestamp())}
+    record = JobRecord(tenant, "digest", {}, 0, "application/json", NOON, NOON)
+    assert [job.record for job in manifest.jobs] == [record] * 3
+    assert manifest.tenants == {tenant: "acme"}
+    leaves = {job.ticket: leaf(manifest.domain, job) for job in jobs}
     assert seal_batch(leaves).root == root
     assert dict(await _rows(relayer_db, "SELECT ticket, leaf FROM batch_leaves")) == leaves  # type: ignore[arg-type]  # rows of two columns
 
