@@ -5,7 +5,7 @@ Source: psycopg 3 (https://www.psycopg.org/psycopg3/docs/). Every statement is p
 
 import select
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Self, TypeVar
 from urllib.parse import urlsplit
@@ -77,7 +77,6 @@ class Database:
                 "connect_timeout": max(1, round(settings.connect_timeout.total_seconds())),
             },
             configure=partial(_configure, statement_s=None if patience is None else patience.statement),
-            check=_check,
             open=False,
         )
 
@@ -187,11 +186,38 @@ class Database:
     @asynccontextmanager
     async def _pooled(self) -> AsyncIterator[AsyncConnection[TupleRow]]:
         if self.guard is None:
-            async with self._pool.connection() as connection:
+            async with self._living() as connection:
                 yield connection
             return
-        async with self.guard.turn(), self._pool.connection() as connection, self.guard.use(connection):
+        async with self.guard.turn(), self._living() as connection, self.guard.use(connection):
             yield connection
+
+    @asynccontextmanager
+    async def _living(self) -> AsyncIterator[AsyncConnection[TupleRow]]:
+        """Lend a connection that the server has not closed."""
+        connection = await self._take()
+        try:
+            async with connection:
+                yield connection
+        finally:
+            await self._pool.putconn(connection)
+
+    async def _take(self) -> AsyncConnection[TupleRow]:
+        """Take a connection out of the pool, which replaces those that are found closed.
+
+        A restart of the server closes all that are at rest. The pool's own check pauses for a second after each of them,
+        and so would refuse the first requests to a server that has long been back.
+        """
+        while True:
+            connection = await self._pool.getconn()
+            lives = False
+            try:
+                lives = await _lives(connection)
+            finally:
+                if not lives:
+                    await self._pool.putconn(connection)
+            if lives:
+                return connection
 
     async def ping(self) -> None:
         """Raise `UnavailableError` unless the server answers."""
@@ -211,12 +237,14 @@ async def _configure(connection: AsyncConnection[TupleRow], statement_s: float |
         await connection.execute(f"SET statement_timeout = {round(statement_s * 1000)}".encode())
 
 
-async def _check(connection: AsyncConnection[TupleRow]) -> None:
-    """Raise where the server closed an idle connection, which costs no round trip.
+async def _lives(connection: AsyncConnection[TupleRow]) -> bool:
+    """Whether the server has not closed an idle connection, which costs no round trip.
 
     A connection at rest has nothing to be read; where it has, the server says whether this is the end.
     """
-    poll = select.poll()
-    poll.register(connection.fileno(), select.POLLIN)
-    if poll.poll(0):
-        await AsyncConnectionPool.check_connection(connection)
+    with suppress(psycopg.OperationalError):
+        poll = select.poll()
+        poll.register(connection.fileno(), select.POLLIN)
+        if poll.poll(0):
+            await AsyncConnectionPool.check_connection(connection)
+    return not connection.closed

@@ -1,5 +1,7 @@
 """The store against a real PostgreSQL: roles, row-level security, leases, tickets."""
 
+import time
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -113,6 +115,21 @@ async def test_what_only_reads_is_asked_once_more_over_a_new_connection(relayer_
     with pytest.raises(ConnectionLostError, match="went away"):
         await relayer_db.read(None, lambda conn: breaks(conn, 9))
     assert asked == 2
+
+
+async def test_whatever_the_server_closed_is_replaced_before_anyone_asks(
+    urls: Any, superuser: psycopg.Connection[Any]
+) -> None:
+    """A restart closes every connection of a pool at once."""
+    settings = DatabaseSettings(url=SecretStr(urls.relayer), pool_size=12)
+    async with Database(settings) as db, AsyncExitStack() as stack:
+        opened = [await stack.enter_async_context(db.statement()) for _ in range(12)]
+        pids = [connection.info.backend_pid for connection in opened]
+        await stack.aclose()
+        superuser.execute("SELECT pg_terminate_backend(pid) FROM unnest(%s::int[]) pid", [pids])
+        while superuser.execute("SELECT FROM pg_stat_activity WHERE pid = ANY(%s)", [pids]).rowcount:
+            time.sleep(0.01)
+        await db.ping()
 
 
 async def test_a_patient_database_ends_statements_that_take_too_long(urls: Any) -> None:
