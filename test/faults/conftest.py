@@ -1,0 +1,31 @@
+"""One node with a registry for all tests of faults of a process, taken back before each of them."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from faultproxy.chain import Chain
+from faultproxy.proxy import FaultProxy
+from ground import Ground, ground
+
+
+@pytest.fixture(scope="session")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    with ground(tmp_path_factory.mktemp("ground")) as here:
+        yield here
+
+
+@pytest.fixture
+def here(deployed: Ground) -> Ground:
+    deployed.reset()
+    return deployed
+
+
+@pytest.fixture
+async def proxy(here: Ground) -> AsyncIterator[FaultProxy]:
+    async with FaultProxy(here.url) as one:
+        yield one
+
+
+@pytest.fixture
+def chain(here: Ground, proxy: FaultProxy) -> Chain:
+    return Chain(proxy, here.registry)

@@ -1,0 +1,80 @@
+"""What every run of faults stands on: a node that makes blocks only when told to, a registry on it, and the way back."""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import orjson
+from eth_account import Account
+from eth_hash.backends.pysha3 import keccak256
+
+from relayer.chain.signer import KeystoreSigner
+from relayer.local.anvil import CHAIN_ID, Anvil
+from relayer.local.deploy import deploy_registry
+
+ETHER = 10**18
+PASSWORD = "open"
+# Deeper than the deepest reorganisation.
+_BLOCKS_BELOW = 80
+
+
+def key(name: str) -> bytes:
+    """Give a private key that every run has alike."""
+    return keccak256(name.encode())
+
+
+@dataclass
+class Ground:
+    """A node with a deployed registry; `ours` and `theirs` may confirm, `theirs` belonging to somebody else."""
+
+    url: str
+    registry: bytes
+    first_block: int
+    keystore: Path
+    password_file: Path
+    ours: bytes
+    theirs: bytes
+    _snapshot: str = field(default="")
+
+    def rpc(self, method: str, *params: Any) -> Any:
+        request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        with closing(HTTPConnection("127.0.0.1", int(self.url.rpartition(":")[2]), timeout=30)) as connection:
+            connection.request("POST", "/", orjson.dumps(request), {"Content-Type": "application/json"})
+            answer = orjson.loads(connection.getresponse().read())
+        if "error" in answer:
+            raise RuntimeError(f"anvil refused {method}: {answer['error']}")
+        return answer["result"]
+
+    def reset(self) -> None:
+        """Take the chain back to where it was after the deployment."""
+        if self._snapshot:
+            self.rpc("evm_revert", self._snapshot)
+        self.rpc("anvil_dropAllTransactions")
+        self._snapshot = self.rpc("evm_snapshot")
+
+    def signer(self) -> KeystoreSigner:
+        return KeystoreSigner(self.keystore, self.password_file)
+
+
+@contextmanager
+def ground(folder: Path) -> Iterator[Ground]:
+    """Start the node, deploy, and make blocks enough for reorganisations."""
+    ours, theirs = (bytes.fromhex(Account.from_key(key(name)).address[2:]) for name in ("ours", "theirs"))
+    keystore, password_file = folder / "keystore.json", folder / "password"
+    keystore.write_bytes(orjson.dumps(Account.encrypt(key("ours"), PASSWORD, kdf="pbkdf2", iterations=1)))
+    password_file.write_text(f"{PASSWORD}\n")
+    with Anvil(folder, chain_id=CHAIN_ID, mining="auto", persist=False) as anvil:
+        deployment = deploy_registry(
+            anvil.rpc_url, [f"0x{one.hex()}" for one in (ours, theirs)], folder / "broadcast"
+        )
+        here = Ground(
+            anvil.rpc_url, deployment.address, deployment.first_block, keystore, password_file, ours, theirs
+        )
+        here.rpc("evm_setAutomine", False)
+        for account in (ours, theirs):
+            here.rpc("anvil_setBalance", f"0x{account.hex()}", hex(100 * ETHER))
+        here.rpc("anvil_mine", hex(_BLOCKS_BELOW), "0xc")
+        yield here
