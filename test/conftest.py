@@ -95,10 +95,9 @@ def urls(postgres_urls: Urls, tables: list[str]) -> Urls:
         # Without triggers: the audit log lets nobody else delete anything.
         connection.execute("SET session_replication_role = replica")
         empty(connection, tables)
-        for (name,) in connection.execute(
-            "SELECT quote_ident(sequencename) FROM pg_sequences WHERE sequencename LIKE 'tickets%'"
-        ).fetchall():
-            connection.execute(f"DROP SEQUENCE {name}")
+        connection.execute(
+            "SELECT setval(sequencename::regclass, 0, false) FROM pg_sequences WHERE sequencename LIKE 'tickets%'"
+        )
     return postgres_urls
 
 

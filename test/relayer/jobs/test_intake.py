@@ -4,12 +4,14 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import psycopg
 import pytest
 
+from bench.batches.tickets import duration_class
 from relayer.jobs.errors import QuotaExceededError, WaitingCapError
 from relayer.jobs.handlers.registry import Handlers
 from relayer.jobs.intake import Intake, Submitted
@@ -148,3 +150,25 @@ async def test_a_tenant_near_its_quota_goes_apart_and_gets_exactly_it(
     # A small quota may be far all the same: its jobs were made together.
     written = await rows(owner_db, "SELECT DISTINCT tenant_id, xmin::text FROM jobs")
     assert sum(tenant == tenants[1] for tenant, _ in written) <= 3
+
+
+async def test_tickets_are_drawn_by_expected_duration_and_not_by_tenant(
+    api_db: Database, owner_db: Database, tenants: list[UUID], make: Make
+) -> None:
+    async with owner_db.transaction() as conn:
+        await conn.execute("INSERT INTO run_times (kind, seconds, jobs) VALUES ('digest', 60, 1)")
+    now = [make(tenants[number % 2], f"{number}") for number in range(6)]
+    # With the minute that it runs it ends when jobs of four minutes do that begin now.
+    later = make(tenants[0], "later")
+    later = replace(later, new=replace(later.new, run_at=later.new.at + timedelta(seconds=180)))
+    made = await take(Intake(api_db), *now, later)
+    classes = [one.job.ticket >> 8 & 31 for one in made]
+    assert classes == [duration_class(60)] * 6 + [duration_class(240)]
+    assert {one.job.ticket & 255 for one in made[:6]} == set(range(6))
+
+
+async def test_a_kind_of_which_nothing_is_known_has_words_of_its_own(
+    api_db: Database, tenants: list[UUID], make: Make
+) -> None:
+    (made,) = await take(Intake(api_db), make(tenants[0], "first"))
+    assert made.job.ticket == 0

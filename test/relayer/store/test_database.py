@@ -36,27 +36,6 @@ async def test_a_lease_has_one_owner_and_its_epoch_rises_with_each_change(relaye
             await leases.require(conn, "sender", first)
 
 
-async def test_tickets_count_up_within_their_lane(
-    api_db: Database, owner_db: Database, registry_row: RegistryRow
-) -> None:
-    async with owner_db.transaction() as conn:
-        await conn.execute("SELECT open_ticket_lane(%s::smallint, 3::smallint)", [registry_row.id])
-    async with api_db.transaction() as conn:
-        cursor = await conn.execute(
-            "SELECT next_ticket(%(r)s, 0::smallint), next_ticket(%(r)s, 0::smallint), next_ticket(%(r)s, 3::smallint)",
-            {"r": registry_row.id},
-        )
-        assert await cursor.fetchone() == (0, 1, 3 << 56)
-
-
-async def test_lanes_that_never_confirm_hand_out_no_tickets(
-    owner_db: Database, registry_row: RegistryRow
-) -> None:
-    with pytest.raises(psycopg.errors.RaiseException, match="lane 32 can never be confirmed"):
-        async with owner_db.transaction() as conn:
-            await conn.execute("SELECT open_ticket_lane(%s::smallint, 32::smallint)", [registry_row.id])
-
-
 async def test_registering_again_changes_nothing(owner_db: Database, registry_row: RegistryRow) -> None:
     async with owner_db.transaction() as conn:
         assert await register(conn, registry_row.chain_id, registry_row.address, 7) == registry_row

@@ -162,3 +162,28 @@ def test_batches_that_waited_keep_what_was_said(owner_url: str, upgrade: Upgrade
     with psycopg.connect(owner_url) as conn:
         rows = conn.execute("SELECT reason, detail FROM batches ORDER BY root").fetchall()
     assert rows == [("integrity", said[0]), ("foreign_nonce", said[1]), ("reverted", said[2]), (None, None)]
+
+
+def test_every_class_of_tickets_goes_on_beyond_what_was_handed_out(owner_url: str, upgrade: Upgrade) -> None:
+    upgrade("0012")
+    with psycopg.connect(owner_url) as conn:
+        conn.execute(
+            "INSERT INTO registries (chain_id, address, first_block) VALUES (1, %s, 0), (2, %s, 0)",
+            [bytes(20), bytes(20)],
+        )
+        conn.execute(
+            "SELECT open_ticket_lane(1::smallint, 0::smallint), open_ticket_lane(1::smallint, 3::smallint)"
+        )
+        conn.execute("SELECT next_ticket(1::smallint, 0::smallint) FROM generate_series(1, 9000)")
+    upgrade("0013")
+    with psycopg.connect(owner_url) as conn:
+        first = conn.execute(
+            "SELECT next_ticket(1::smallint, 0::smallint, class) FROM generate_series(0, 31) class"
+        ).fetchall()
+        assert min(first) > (8_999,)
+        # As processes of the version before draw.
+        assert conn.execute("SELECT next_ticket(1::smallint, 3::smallint)").fetchall() == [(3 << 56,)]
+        left = conn.execute(
+            "SELECT count(*) FROM pg_sequences WHERE sequencename IN ('tickets_1_0', 'tickets_1_3')"
+        )
+        assert left.fetchall() == [(0,)]
