@@ -59,6 +59,8 @@ LOOPS = ENGINE_LOOPS + CHAIN_LOOPS
 _FIRST_TRY_AGAIN_S = 1.0
 # Passes of the job engine are short, and nothing is dispatched while a dead leader's lease runs.
 _ENGINE_LEASE = timedelta(seconds=8)
+# Under load a job waits a moment for others: they share the pass, its queue job and the commits of their attempts.
+_DISPATCH_PACE = timedelta(milliseconds=40)
 
 _log = structlog.get_logger(__name__)
 
@@ -149,7 +151,14 @@ def _engine_loops(db: Database, bell: Doorbell) -> list[Loop]:
         return await keys.run_pass(epoch) + await tokens.run_pass(epoch) + await blobs.run_pass(epoch)
 
     return [
-        Loop("dispatcher", dispatcher.run_pass, timedelta(milliseconds=50), _ENGINE_LEASE, bell.rung),
+        Loop(
+            "dispatcher",
+            dispatcher.run_pass,
+            timedelta(milliseconds=50),
+            _ENGINE_LEASE,
+            bell.rung,
+            _DISPATCH_PACE,
+        ),
         Loop("reaper", reaper.run_pass, timedelta(seconds=1), _ENGINE_LEASE),
         Loop("canceller", canceller.run_pass, timedelta(milliseconds=250), _ENGINE_LEASE),
         Loop("redriver", redriver.run_pass, timedelta(seconds=1), _ENGINE_LEASE),
