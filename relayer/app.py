@@ -147,13 +147,17 @@ def _engine_loops(db: Database, bell: Doorbell) -> list[Loop]:
     keys = KeyCollector(db, utc_now)
     tokens = TokenCollector(db, utc_now)
 
+    async def dispatch(epoch: int) -> int:
+        pushed = await dispatcher.run_pass(epoch)
+        return pushed if dispatcher.left_some else 0
+
     async def tidy(epoch: int) -> int:
         return await keys.run_pass(epoch) + await tokens.run_pass(epoch) + await blobs.run_pass(epoch)
 
     return [
         Loop(
             "dispatcher",
-            dispatcher.run_pass,
+            dispatch,
             timedelta(milliseconds=50),
             _ENGINE_LEASE,
             bell.rung,

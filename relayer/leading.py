@@ -31,8 +31,8 @@ class Loop:
     """A loop: `run_pass` takes the epoch of the lease and gives how much it did; after 0 it rests.
 
     `lease` is longer than a pass takes; a leader that dies is followed when it is over. `bell` ends a rest early; it is
-    cleared before a pass, so that no ring is missed. In the long run one pass begins every `pace` at most: a lone ring is
-    answered at once, and many rings share a pass.
+    cleared before a pass, so that no ring is missed. Of the passes that follow without a rest one begins every `pace` in the
+    long run: a lone ring is answered at once, and many rings share a pass.
     """
 
     name: str
@@ -77,9 +77,8 @@ class Leader:
         """Run passes until asked to stop; whatever goes wrong is said once and tried again."""
         while not self._stopping.is_set():
             seconds = await self._step()
-            await self._pause(seconds, self._loop.bell if self._trouble is None else None)
-            if wait := self._pace.wait(time.monotonic()):
-                await self._pause(wait, None)
+            if not await self._pause(seconds, self._loop.bell if self._trouble is None else None):
+                await self._keep_pace()
         with suppress(UnavailableError):
             async with self._db.transaction() as conn:
                 await leases.release(conn, self._loop.name, self._owner)
@@ -92,7 +91,6 @@ class Leader:
                 return _FOLLOWER_WAIT_S
             if self._loop.bell is not None:
                 self._loop.bell.clear()
-            self._pace.begin(time.monotonic())
             done = await self._loop.run_pass(self._epoch)
         except leases.LeaseLostError as error:
             self._epoch = None
@@ -126,14 +124,21 @@ class Leader:
             _log.info("leads" if epoch else "follows", loop=self._loop.name, epoch=epoch)
         self._epoch, self._renewed = epoch, started
 
-    async def _pause(self, seconds: float, bell: asyncio.Event | None) -> None:
-        """Rest until asked to stop or rung for."""
+    async def _pause(self, seconds: float, bell: asyncio.Event | None) -> bool:
+        """Rest until asked to stop or rung for; whether the whole rest was had."""
         waits = [asyncio.ensure_future(event.wait()) for event in (self._stopping, bell) if event is not None]
         try:
-            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            rung, _ = await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for wait in waits:
                 wait.cancel()
+        return seconds > 0 and not rung
+
+    async def _keep_pace(self) -> None:
+        """Wait for the turn of a pass that comes without a rest."""
+        if wait := self._pace.wait(time.monotonic()):
+            await self._pause(wait, None)
+        self._pace.begin(time.monotonic())
 
     def _say(self, event: str, reason: str) -> None:
         """Log a trouble when it begins, not on every pass."""
