@@ -14,13 +14,16 @@ from relayer import leading
 from relayer.batches.batcher import Batcher
 from relayer.batches.handlers import on_batch_confirmed
 from relayer.batches.source import BatchSource
-from relayer.chain.fees import GWEI, Fees
+from relayer.chain.fee import GWEI
+from relayer.chain.fees import Fees
 from relayer.chain.indexer import Indexer
+from relayer.chain.keystore import KeystoreSigner
 from relayer.chain.node import Node
 from relayer.chain.registry import RegistryClient
+from relayer.chain.remote_signer import RemoteSigner
 from relayer.chain.rpc import JsonRpc
 from relayer.chain.sender import Sender
-from relayer.chain.signer import KeystoreSigner
+from relayer.chain.signer import Signer
 from relayer.jobs.blob_collector import BlobCollector
 from relayer.jobs.canceller import Canceller
 from relayer.jobs.dispatcher import Dispatcher
@@ -42,9 +45,11 @@ from relayer.settings import (
     DatabaseSettings,
     DispatcherSettings,
     JanitorSettings,
+    KeystoreSettings,
     ReaperSettings,
     RedisSettings,
     RegistrySettings,
+    RemoteSignerSettings,
 )
 from relayer.store import registries
 from relayer.store.blobs import LocalBlobStore
@@ -59,8 +64,6 @@ LOOPS = ENGINE_LOOPS + CHAIN_LOOPS
 _FIRST_TRY_AGAIN_S = 1.0
 # Passes of the job engine are short, and nothing is dispatched while a dead leader's lease runs.
 _ENGINE_LEASE = timedelta(seconds=8)
-# Under load a job waits a moment for others: they share the pass, its queue job and the commits of their attempts.
-_DISPATCH_PACE = timedelta(milliseconds=40)
 
 _log = structlog.get_logger(__name__)
 
@@ -93,7 +96,7 @@ async def run_relayer(names: AbstractSet[str]) -> None:
             registry = await _registry(db, RegistrySettings(), stopping)
             if registry is None:
                 return
-            loops += _chain_loops(db, rpc, chain, registry)
+            loops += _chain_loops(db, rpc, chain, registry, await _signer(stack))
         owner = f"{socket.gethostname()}/{os.getpid()}/{new_id()}"
         await leading.run([one for one in loops if one.name in names], db, owner, stopping)
 
@@ -147,22 +150,11 @@ def _engine_loops(db: Database, bell: Doorbell) -> list[Loop]:
     keys = KeyCollector(db, utc_now)
     tokens = TokenCollector(db, utc_now)
 
-    async def dispatch(epoch: int) -> int:
-        pushed = await dispatcher.run_pass(epoch)
-        return pushed if dispatcher.left_some else 0
-
     async def tidy(epoch: int) -> int:
         return await keys.run_pass(epoch) + await tokens.run_pass(epoch) + await blobs.run_pass(epoch)
 
     return [
-        Loop(
-            "dispatcher",
-            dispatch,
-            timedelta(milliseconds=50),
-            _ENGINE_LEASE,
-            bell.rung,
-            _DISPATCH_PACE,
-        ),
+        Loop("dispatcher", dispatcher.run_pass, timedelta(milliseconds=50), _ENGINE_LEASE, bell.rung),
         Loop("reaper", reaper.run_pass, timedelta(seconds=1), _ENGINE_LEASE),
         Loop("canceller", canceller.run_pass, timedelta(milliseconds=250), _ENGINE_LEASE),
         Loop("redriver", redriver.run_pass, timedelta(seconds=1), _ENGINE_LEASE),
@@ -171,17 +163,41 @@ def _engine_loops(db: Database, bell: Doorbell) -> list[Loop]:
     ]
 
 
-def _chain_loops(db: Database, rpc: JsonRpc, chain: ChainSettings, registry: RegistryRow) -> list[Loop]:
+def with_key(signer: Signer, run_pass: Pass) -> Pass:
+    """Let passes begin, and nonces be taken, only once the signer has shown that it has the key."""
+    shown = False
+
+    async def guarded(epoch: int) -> int:
+        nonlocal shown
+        if not shown:
+            await signer.check_key()
+            shown = True
+        return await run_pass(epoch)
+
+    return guarded
+
+
+async def _signer(stack: AsyncExitStack) -> Signer:
+    """Give the signer that the settings name: a service, or else a keystore."""
+    if (remote := RemoteSignerSettings.where_given()) is None:
+        local = KeystoreSettings()
+        return KeystoreSigner(local.keystore, local.keystore_password_file)
+    return await stack.enter_async_context(RemoteSigner(remote))
+
+
+def _chain_loops(
+    db: Database, rpc: JsonRpc, chain: ChainSettings, registry: RegistryRow, signer: Signer
+) -> list[Loop]:
     blobs = LocalBlobStore(BlobSettings().folder)
     client = RegistryClient(rpc, registry.chain_id, registry.address)
     batcher = Batcher(db, blobs, registry, BatcherSettings(), utc_now)
     sender = Sender(
         db,
         rpc,
-        signer=KeystoreSigner(chain.keystore, chain.keystore_password_file),
+        signer=signer,
         chain_id=registry.chain_id,
         source=BatchSource(registry, client, utc_now),
-        fees=Fees(rpc, chain.max_fee_cap_gwei * GWEI),
+        fees=Fees(chain.max_fee_cap_gwei * GWEI, chain.fees),
         clock=utc_now,
     )
     indexer = Indexer(
@@ -193,8 +209,9 @@ def _chain_loops(db: Database, rpc: JsonRpc, chain: ChainSettings, registry: Reg
         handler=on_batch_confirmed,
         clock=utc_now,
     )
+    sending = on_chain(rpc, registry.chain_id, with_key(signer, sender.run_pass))
     return [
         Loop("batcher", batcher.run_pass, timedelta(milliseconds=250)),
-        Loop("sender", on_chain(rpc, registry.chain_id, sender.run_pass), timedelta(milliseconds=500)),
+        Loop("sender", sending, timedelta(milliseconds=500)),
         Loop("indexer", on_chain(rpc, registry.chain_id, indexer.run_pass), timedelta(milliseconds=500)),
     ]

@@ -11,7 +11,7 @@ import sys
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -130,16 +130,77 @@ class RegistrySettings(BaseSettings):
         return bytes.fromhex(self.address[2:])
 
 
+FeeKind = Literal["auto", "eip1559", "legacy"]
+
+
 class ChainSettings(BaseSettings):
-    """How to reach the chain, and the key that confirms."""
+    """How to reach the chain, and what may be paid on it.
+
+    `fees` is how the chain takes them: by EIP-1559, by a gas price, or as its latest header says.
+    """
 
     model_config = SettingsConfigDict(env_prefix="JOBSEAL_CHAIN_")
 
     rpc_url: str
-    keystore: Path
-    keystore_password_file: Path
+    fees: FeeKind = "auto"
     max_fee_cap_gwei: Annotated[int, Field(ge=1)] = 500
     request_timeout: timedelta = timedelta(seconds=10)
+
+
+class KeystoreSettings(BaseSettings):
+    """The key that confirms, in a file of this machine."""
+
+    model_config = SettingsConfigDict(env_prefix="JOBSEAL_CHAIN_")
+
+    keystore: Path
+    keystore_password_file: Path
+
+
+class RemoteSignerSettings(BaseSettings):
+    """The service that has the key that confirms, where that is not in a keystore.
+
+    `address` is the account that signs. `token_file` holds a bearer token, `basic_auth_file` one line `user:password`.
+    `allow_http` takes a `url` of another machine without TLS, which shows credentials and transactions on the way.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="JOBSEAL_SIGNER_")
+
+    allow_http: bool = False
+    url: SecretStr
+    address: Address
+    token_file: Path | None = None
+    basic_auth_file: Path | None = None
+    timeout: Annotated[timedelta, Field(gt=timedelta(0))] = timedelta(seconds=30)
+
+    @field_validator("url")
+    @classmethod
+    def _is_safe(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        parts = urlsplit(value.get_secret_value())
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError("expected https://host:port")
+        if "@" in parts.netloc:
+            raise ValueError("holds credentials; move them to a file, JOBSEAL_SIGNER_BASIC_AUTH_FILE")
+        if parts.scheme == "http" and not (_is_local(parts.hostname) or info.data.get("allow_http")):
+            raise ValueError(
+                "expected https; http to this machine only, or with JOBSEAL_SIGNER_ALLOW_HTTP=true"
+            )
+        return value
+
+    @field_validator("basic_auth_file")
+    @classmethod
+    def _is_the_only_one(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value is not None and info.data.get("token_file") is not None:
+            raise ValueError("JOBSEAL_SIGNER_TOKEN_FILE is given too; give one of them")
+        return value
+
+    @classmethod
+    def where_given(cls) -> Self | None:
+        """Read them; None where no service signs for this process."""
+        return cls() if "JOBSEAL_SIGNER_URL" in os.environ else None
+
+
+def _is_local(host: str | None) -> bool:
+    return host in {"localhost", "127.0.0.1", "::1"}
 
 
 def _networks(value: object) -> object:
@@ -201,8 +262,7 @@ class KeySettings(BaseSettings):
 def _origin(value: str) -> str:
     """Refuse what is no address of a site: other software compares it byte by byte."""
     parts = urlsplit(value)
-    local = parts.hostname in {"localhost", "127.0.0.1", "::1"}
-    good = parts.scheme == "https" or (parts.scheme == "http" and local)
+    good = parts.scheme == "https" or (parts.scheme == "http" and _is_local(parts.hostname))
     if not (good and parts.hostname) or value != f"{parts.scheme}://{parts.netloc}" or "@" in parts.netloc:
         raise ValueError(
             "expected https://host, without a path or a slash at the end; http:// on this machine only"

@@ -1,91 +1,78 @@
-"""What a transaction pays: EIP-1559 fees from the market, their bump, and gas limits. Amounts are in wei."""
+"""The fee policy of a chain: which market it has, and how much may be paid at most. Amounts are in wei."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
+from relayer.chain.dynamic_market import read_dynamic_market
+from relayer.chain.fee import GWEI, Market
+from relayer.chain.legacy_market import read_legacy_market
 from relayer.chain.rpc import JsonRpc
+from relayer.settings import FeeKind
 
-GWEI = 10**9
-
-_HISTORY_BLOCKS = 10
-_MEDIAN = 50
-_MIN_TIP = GWEI // 1000
-_MAX_TIP = 100 * GWEI
-# EIP-7623: a transaction pays at least this much for its call data.
-_BASE_GAS = 21_000
-_FLOOR_GAS_ZERO_BYTE = 10
-_FLOOR_GAS_NONZERO_BYTE = 40
+_MARKET_MULTIPLE = 5
+# Where fees are next to nothing, a multiple of them is no sign of anything wrong.
+_NEXT_TO_NOTHING = GWEI
+_BALANCE_SHARE = 2
 
 
-@dataclass(frozen=True)
-class Fee:
-    """The two fee fields of a type-2 transaction (EIP-1559), per unit of gas."""
+class Limit(StrEnum):
+    """What sets a ceiling: the operator's cap, five times the market, or half the balance."""
 
-    max_fee: int
-    max_tip: int
+    CAP = "cap"
+    MARKET = "market"
+    BALANCE = "balance"
 
 
 @dataclass(frozen=True)
-class Market:
-    """What the next block asks for: its base fee, and the tip that others pay."""
+class Ceiling:
+    """The highest fee that may be signed now for a unit of gas, and what sets it."""
 
-    base_fee: int
-    tip: int
+    amount: int
+    limit: Limit
 
 
 class Fees:
     """The fee policy of one chain.
 
     Args:
-        rpc: the node whose fee history is read.
-        cap: the highest fee per unit of gas that is ever signed.
+        cap: the highest fee for a unit of gas that is ever signed.
+        kind: how the chain takes fees; `auto` looks at its latest header.
 
     """
 
-    def __init__(self, rpc: JsonRpc, cap: int) -> None:
-        self._rpc = rpc
+    def __init__(self, cap: int, kind: FeeKind = "auto") -> None:
         self.cap = cap
+        self._kind = kind
 
-    async def market(self) -> Market:
-        """Read the market: the mean of the median tips of ten blocks, without blocks that paid none."""
-        history = await self._rpc.call("eth_feeHistory", (hex(_HISTORY_BLOCKS), "latest", [_MEDIAN]))
-        try:
-            base_fee = int(history["baseFeePerGas"][-1], 16)
-            tips = [int(reward[0], 16) for reward in history.get("reward") or []]
-        except (IndexError, KeyError, TypeError, ValueError):
-            raise self._rpc.nonsense("eth_feeHistory was answered with something that is none") from None
-        paid = [tip for tip in tips if tip > 0]
-        mean = sum(paid) // len(paid) if paid else 0
-        return Market(base_fee, min(max(mean, _MIN_TIP), _MAX_TIP))
+    async def market(self, rpc: JsonRpc) -> Market:
+        """Read the market from a node.
 
-    def first(self, market: Market) -> Fee | None:
-        """The fee of a new transaction, good for twice the next base fee; None if the cap forbids to send at all."""
-        if market.base_fee + market.tip > self.cap:
-            return None
-        return self.capped(market)
+        Raises:
+            RpcUnavailableError: no answer, or one that makes no sense.
+            RpcError: the node refuses to tell.
 
-    def capped(self, market: Market) -> Fee:
-        """The fee for a nonce that is already taken: the market's, but never more than the cap."""
-        max_fee = min(market.tip + 2 * market.base_fee, self.cap)
-        return Fee(max_fee, min(market.tip, max_fee))
-
-    def bump(self, old: Fee, market: Market) -> Fee | None:
-        """The fee that replaces a stuck transaction's; None if the cap forbids it.
-
-        Nodes want a tenth more in both fields; an eighth more satisfies all of them.
         """
-        max_fee = max(_an_eighth_more(old.max_fee), market.tip + 2 * market.base_fee)
-        max_tip = max(_an_eighth_more(old.max_tip), market.tip)
-        if _an_eighth_more(old.max_fee) > self.cap or max_tip > self.cap:
-            return None
-        return Fee(min(max_fee, self.cap), max_tip)
+        if await self._has_base_fee(rpc):
+            return await read_dynamic_market(rpc)
+        return await read_legacy_market(rpc)
 
+    def ceiling(self, market: Market, *, gas: int, balance: int) -> Ceiling:
+        """Give what a transaction of so much gas may pay for a unit, from an account with so much."""
+        return min(
+            Ceiling(self.cap, Limit.CAP),
+            Ceiling(max(_MARKET_MULTIPLE * market.fair, _NEXT_TO_NOTHING), Limit.MARKET),
+            Ceiling(balance // _BALANCE_SHARE // gas, Limit.BALANCE),
+            key=lambda ceiling: ceiling.amount,
+        )
 
-def gas_limit(estimate: int, calldata: bytes) -> int:
-    """A fifth more than the estimate, and never below what the call data cost (EIP-7623)."""
-    zeros = calldata.count(0)
-    floor = _BASE_GAS + _FLOOR_GAS_ZERO_BYTE * zeros + _FLOOR_GAS_NONZERO_BYTE * (len(calldata) - zeros)
-    return max(-(-estimate * 6 // 5), floor)
+    def most(self, market: Market) -> int:
+        """Give the most that is paid for a unit of gas as the market is, from an account that can pay anything."""
+        return min(self.cap, max(_MARKET_MULTIPLE * market.fair, _NEXT_TO_NOTHING))
 
-
-def _an_eighth_more(amount: int) -> int:
-    return -(-amount * 9 // 8)
+    async def _has_base_fee(self, rpc: JsonRpc) -> bool:
+        if self._kind != "auto":
+            return self._kind == "eip1559"
+        header = await rpc.call("eth_getBlockByNumber", ("latest", False))
+        if not isinstance(header, dict):
+            raise rpc.nonsense("eth_getBlockByNumber was answered with something that is none")
+        return header.get("baseFeePerGas") is not None

@@ -4,7 +4,7 @@ Nothing is retried here: whoever calls knows whether a call may be repeated.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from itertools import count
 from types import TracebackType
@@ -49,13 +49,14 @@ class JsonRpc:
     Args:
         url: http or https address.
         timeout: limit on each exchange as a whole.
+        headers: sent with every exchange, such as credentials.
 
     Raises:
         ValueError: `url` is no http or https address.
 
     """
 
-    def __init__(self, url: str, timeout: timedelta) -> None:
+    def __init__(self, url: str, timeout: timedelta, headers: Mapping[str, str] | None = None) -> None:
         try:
             parsed = httpx2.URL(url)
         except httpx2.InvalidURL:
@@ -65,7 +66,7 @@ class JsonRpc:
         self.address = f"{parsed.scheme}://{parsed.netloc.decode('ascii')}"
         self._url = parsed
         self._timeout_s = timeout.total_seconds()
-        self._client = httpx2.AsyncClient(timeout=self._timeout_s)
+        self._client = httpx2.AsyncClient(timeout=self._timeout_s, headers=headers)
         self._ids = count(1)
 
     async def __aenter__(self) -> Self:
@@ -135,7 +136,7 @@ class JsonRpc:
             raise self.nonsense("something else than JSON came as the answer") from None
 
     def _silent(self, reason: str) -> RpcUnavailableError:
-        return RpcUnavailableError(f"no answer from the node at {self.address}: {reason}")
+        return RpcUnavailableError(f"no answer from {self.address}: {reason}")
 
     def _result(self, method: str, request_id: int | None, answer: Any) -> Any:
         if not isinstance(answer, dict) or ("result" in answer) == (answer.get("error") is not None):

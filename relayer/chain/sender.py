@@ -16,12 +16,15 @@ from eth_hash.backends.pysha3 import keccak256
 from relayer.chain import slot_repository as repository
 from relayer.chain.answers import AnswerClass, classify
 from relayer.chain.calls import Call, CallSource, Inclusion
-from relayer.chain.fees import Fee, Fees, gas_limit
+from relayer.chain.fee import Fee, Keep
+from relayer.chain.fees import Fees, Limit
+from relayer.chain.gas import MAX_GAS, gas_limit
 from relayer.chain.node import AccountView, Block, Node, TransactionReceipt
 from relayer.chain.registry import RevertError, decode_error
 from relayer.chain.rpc import JsonRpc, RpcError, RpcUnavailableError
-from relayer.chain.signer import Signer, TransactionFields
+from relayer.chain.signer import Signer, SignerUnavailableError
 from relayer.chain.slot_repository import Attempt, Connection, Slot
+from relayer.chain.transaction import TransactionFields
 from relayer.model.clock import Clock
 from relayer.store import leases
 from relayer.store.database import Database
@@ -36,8 +39,6 @@ _BUMP_AFTER_BLOCKS = 3
 _MAX_BUMP_AFTER = timedelta(minutes=10)
 _MAX_ATTEMPTS = 10
 _PATIENCE_FACTOR = 1.5
-# EIP-7825: no transaction may have more gas.
-_MAX_GAS = 1 << 24
 # What geth and anvil give for a call that reverts, with or without data.
 _REVERT_CODE = 3
 
@@ -104,8 +105,15 @@ class Sender:
             # An old leader stops here, before it asks or sends anything.
             await leases.require(conn, LEASE, epoch)
         account = await self._node.account(self._signer.address)
-        done = await self._send_stored(epoch, account)
+        done, silent = 0, None
+        try:
+            done += await self._send_stored(epoch, account)
+        except SignerUnavailableError as error:
+            silent = error
         done += await self._poll(epoch, account)
+        if silent is not None:
+            # What is on its way is followed without the signer; nothing else can be done without it.
+            raise silent
         done += await self._bump(epoch, account)
         return done + await self._send_new(epoch, account)
 
@@ -135,7 +143,7 @@ class Sender:
         try:
             return await self._estimate(Call(slot.batch_id, slot.target, slot.calldata))
         except _RevertedError:
-            return _MAX_GAS
+            return MAX_GAS
 
     # --- 2: where is what was ever signed -------------------------------------------------------------------
 
@@ -233,16 +241,24 @@ class Sender:
         ]
         if not stuck:
             return 0
-        market = await self._fees.market()
+        market = await self._fees.market(self._rpc)
         bumped = 0
         for slot in stuck:
             newest = attempts[slot.id][-1]
-            if (fee := self._fees.bump(newest.fee, market)) is None:
+            gas = max(await self._gas_for(slot), newest.gas_limit)
+            ceiling = self._fees.ceiling(market, gas=gas, balance=account.balance)
+            refused = newest.last_class == AnswerClass.UNDERPRICED
+            fee = market.bump(newest.fee, ceiling.amount, refused=refused)
+            if isinstance(fee, Keep):
                 _log.warning(
-                    "fee_cap_reached", nonce=slot.nonce, max_fee=newest.fee.max_fee, cap=self._fees.cap
+                    "fee_kept",
+                    nonce=slot.nonce,
+                    why=fee,
+                    max_fee=newest.fee.max_fee,
+                    ceiling=ceiling.amount,
+                    limit=ceiling.limit,
                 )
                 continue
-            gas = max(await self._gas_for(slot), newest.gas_limit)
             await self._sign_and_send(epoch, account, slot, gas, fee)
             bumped += 1
         return bumped
@@ -278,9 +294,11 @@ class Sender:
                     await self._source.refused(conn, call.batch_id, reason.error, reason.text)
                     done += 1
                     continue
-                fee = self._fees.first(await self._fees.market())
-                if fee is None or account.balance < gas * fee.max_fee:
-                    _log.warning("sending_held", reason="fee_cap" if fee is None else "funds")
+                market = await self._fees.market(self._rpc)
+                ceiling = self._fees.ceiling(market, gas=gas, balance=account.balance)
+                if ceiling.amount < market.ask:
+                    lacking = "funds" if ceiling.limit is Limit.BALANCE else "fee_cap"
+                    _log.warning("sending_held", reason=lacking, ceiling=ceiling.amount, ask=market.ask)
                     break
                 await leases.require(conn, LEASE, epoch)
                 slot = await repository.reserve(
@@ -293,7 +311,7 @@ class Sender:
                     at=self._clock(),
                 )
                 await self._source.sending(conn, call.batch_id)
-            await self._sign_and_send(epoch, account, slot, gas, fee)
+            await self._sign_and_send(epoch, account, slot, gas, market.bid(ceiling.amount))
             done += 1
         return done
 
@@ -304,7 +322,7 @@ class Sender:
 
     async def _estimate(self, call: Call) -> int:
         estimate = await self._simulate("eth_estimateGas", call, "latest")
-        return min(gas_limit(int(estimate, 16), call.calldata), _MAX_GAS)
+        return gas_limit(int(estimate, 16), call.calldata)
 
     async def _simulate(self, method: str, call: Call, block: str) -> str:
         transaction = {
@@ -329,9 +347,10 @@ class Sender:
     ) -> None:
         """Sign for a nonce, keep the bytes, and only then send them. A taken nonce is used, whatever the fee cap says."""
         if fee is None:
-            fee = self._fees.capped(await self._fees.market())
+            market = await self._fees.market(self._rpc)
+            fee = market.bid(self._fees.ceiling(market, gas=gas, balance=account.balance).amount)
         fields = TransactionFields(self._chain_id, slot.nonce, slot.target, slot.calldata, gas, fee)
-        raw = self._signer.sign(fields)
+        raw = await self._signer.sign(fields)
         attempt = Attempt(keccak256(raw), slot.id, raw, gas, fee, None, None, None, None)
         async with self._write(epoch) as conn:
             if not await repository.move(

@@ -10,7 +10,8 @@ from psycopg.rows import TupleRow, class_row
 
 from relayer.chain.answers import AnswerClass
 from relayer.chain.calls import Call, Inclusion
-from relayer.chain.fees import Fee
+from relayer.chain.fee import Fee
+from relayer.chain.transaction import fee_of
 from relayer.model.ids import new_id
 
 Connection = AsyncConnection[TupleRow]
@@ -181,7 +182,7 @@ async def attempts(conn: Connection, slot_ids: list[UUID]) -> dict[UUID, list[At
     cursor = await conn.execute(_ATTEMPTS, [slot_ids])
     by_slot: dict[UUID, list[Attempt]] = {slot_id: [] for slot_id in slot_ids}
     for digest, slot_id, raw, gas_limit, max_fee, max_tip, *broadcast in await cursor.fetchall():
-        fee = Fee(int(max_fee), int(max_tip))
+        fee = fee_of(raw, int(max_fee), int(max_tip))
         by_slot[slot_id].append(Attempt(digest, slot_id, raw, gas_limit, fee, *broadcast))
     return by_slot
 

@@ -30,7 +30,7 @@ _BLOCKS_TO_FINALITY = 2
 class Anvil(EmbeddedServer):
     """An anvil node on 127.0.0.1. **Its accounts are public**: anvil's default mnemonic is known to everyone.
 
-    With `persist` the chain goes on after a stop, and after a SIGKILL without what the last second or two brought. A
+    `hardfork` is a past one, such as `berlin`; else it is the newest. With `persist` the chain goes on after a stop, and after a SIGKILL without what the last second or two brought. A
     finalized block is two behind the head; with blocks a second or more apart it is in a whole dump by then and is not
     lost.
 
@@ -48,6 +48,7 @@ class Anvil(EmbeddedServer):
         chain_id: int = CHAIN_ID,
         mining: Mining = 1,
         persist: bool = True,
+        hardfork: str | None = None,
     ) -> None:
         super().__init__("anvil")
         self._folder = home.resolve() / "anvil"
@@ -55,6 +56,7 @@ class Anvil(EmbeddedServer):
         self.port = port or free_port()
         self.chain_id = chain_id
         self._mining = mining
+        self._hardfork = hardfork
         self._states = _StateFiles(self._folder) if persist else None
 
     @property
@@ -104,6 +106,7 @@ class Anvil(EmbeddedServer):
             *("--cache-path", str(self._folder / "cache")),
             "--quiet",
             *mining,
+            *(["--hardfork", self._hardfork] if self._hardfork else []),
         ]
 
     def _answers(self) -> bool:

@@ -40,9 +40,9 @@ from ground import Ground
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from relayer.chain.fees import GWEI, Fee
+from relayer.chain.fee import GWEI, DynamicFee
 from relayer.chain.rpc import JsonRpc, RpcError, RpcUnavailableError
-from relayer.chain.signer import TransactionFields
+from relayer.chain.transaction import TransactionFields
 from relayer.local.anvil import CHAIN_ID
 
 GAS = 100_000
@@ -55,10 +55,10 @@ async def rpc(proxy: FaultProxy) -> AsyncIterator[JsonRpc]:
         yield client
 
 
-def transaction(here: Ground, nonce: int = 0, max_fee: int = 100 * GWEI, tip: int = GWEI) -> str:
+async def transaction(here: Ground, nonce: int = 0, max_fee: int = 100 * GWEI, tip: int = GWEI) -> str:
     """A transfer of nothing to the account itself."""
-    fields = TransactionFields(CHAIN_ID, nonce, here.ours, b"", GAS, Fee(max_fee, tip))
-    return f"0x{here.signer().sign(fields).hex()}"
+    fields = TransactionFields(CHAIN_ID, nonce, here.ours, b"", GAS, DynamicFee(max_fee, tip))
+    return f"0x{(await here.signer().sign(fields)).hex()}"
 
 
 async def nonce(proxy: FaultProxy, here: Ground) -> int:
@@ -87,7 +87,7 @@ async def test_a_reply_gets_lost_after_the_call_was_carried_out(
     proxy: FaultProxy, rpc: JsonRpc, chain: Chain, here: Ground, loss: Loss
 ) -> None:
     with proxy.suffering(Only(Lose(loss), SEND)), pytest.raises(RpcUnavailableError):
-        await rpc.call(SEND, [transaction(here)])
+        await rpc.call(SEND, [await transaction(here)])
     await chain.mine()
     assert await nonce(proxy, here) == 1
 
@@ -96,7 +96,7 @@ async def test_a_call_gets_lost_before_it_was_carried_out(
     proxy: FaultProxy, rpc: JsonRpc, chain: Chain, here: Ground
 ) -> None:
     with proxy.suffering(Lose(Loss.CLOSED, before=True)), pytest.raises(RpcUnavailableError):
-        await rpc.call(SEND, [transaction(here)])
+        await rpc.call(SEND, [await transaction(here)])
     await chain.mine()
     assert await nonce(proxy, here) == 0
 
@@ -104,7 +104,7 @@ async def test_a_call_gets_lost_before_it_was_carried_out(
 async def test_a_false_success_sends_nothing(
     proxy: FaultProxy, rpc: JsonRpc, chain: Chain, here: Ground
 ) -> None:
-    raw = transaction(here)
+    raw = await transaction(here)
     with proxy.suffering(Only(FalseSuccess(), SEND)):
         assert await rpc.call(SEND, [raw]) == hash_of(raw)
     await chain.mine()
@@ -114,14 +114,14 @@ async def test_a_false_success_sends_nothing(
 
 async def test_a_false_error_has_sent(proxy: FaultProxy, rpc: JsonRpc, chain: Chain, here: Ground) -> None:
     with proxy.suffering(Only(FalseError("internal error"), SEND)), pytest.raises(RpcError, match="internal"):
-        await rpc.call(SEND, [transaction(here)])
+        await rpc.call(SEND, [await transaction(here)])
     await chain.mine()
     assert await nonce(proxy, here) == 1
 
 
 async def test_a_refusal_has_not_sent(proxy: FaultProxy, rpc: JsonRpc, chain: Chain, here: Ground) -> None:
     with proxy.suffering(Only(Refuse("txpool is full"), SEND)), pytest.raises(RpcError, match="is full"):
-        await rpc.call(SEND, [transaction(here)])
+        await rpc.call(SEND, [await transaction(here)])
     await chain.mine()
     assert await nonce(proxy, here) == 0
 
@@ -180,14 +180,14 @@ def pool(proxy: FaultProxy) -> GethPool:
 async def test_a_replacement_must_pay_a_tenth_more_in_both_fees(
     proxy: FaultProxy, rpc: JsonRpc, chain: Chain, here: Ground
 ) -> None:
-    first = transaction(here, max_fee=100 * GWEI, tip=10 * GWEI)
+    first = await transaction(here, max_fee=100 * GWEI, tip=10 * GWEI)
     await rpc.call(SEND, [first])
     with pytest.raises(RpcError, match="already known"):
         await rpc.call(SEND, [first])
     for max_fee, tip in ((109, 11), (110, 10), (200, 10)):
         with pytest.raises(RpcError, match="replacement transaction underpriced"):
-            await rpc.call(SEND, [transaction(here, max_fee=max_fee * GWEI, tip=tip * GWEI)])
-    better = transaction(here, max_fee=110 * GWEI, tip=11 * GWEI)
+            await rpc.call(SEND, [await transaction(here, max_fee=max_fee * GWEI, tip=tip * GWEI)])
+    better = await transaction(here, max_fee=110 * GWEI, tip=11 * GWEI)
     await rpc.call(SEND, [better])
     await chain.mine()
     assert await rpc.call("eth_getTransactionReceipt", [hash_of(first)]) is None
@@ -200,7 +200,7 @@ async def test_a_replacement_must_pay_a_tenth_more_in_both_fees(
 async def test_what_is_priced_out_stays_and_lands_when_the_base_fee_falls(
     pool: GethPool, rpc: JsonRpc, chain: Chain, here: Ground
 ) -> None:
-    cheap = transaction(here, max_fee=2 * GWEI)
+    cheap = await transaction(here, max_fee=2 * GWEI)
     await chain.set_base_fee(GWEI)
     await chain.mine()
     await rpc.call(SEND, [cheap])
@@ -208,7 +208,7 @@ async def test_what_is_priced_out_stays_and_lands_when_the_base_fee_falls(
     await chain.mine()
     await pool.settle()
     assert (await rpc.call("eth_getTransactionByHash", [hash_of(cheap)]))["blockNumber"] is None
-    dear = transaction(here, nonce=1, max_fee=3 * GWEI)
+    dear = await transaction(here, nonce=1, max_fee=3 * GWEI)
     assert await rpc.call(SEND, [dear]) == hash_of(dear)
     await chain.set_base_fee(GWEI)
     await chain.mine()
@@ -222,14 +222,14 @@ async def test_what_is_priced_out_stays_and_lands_when_the_base_fee_falls(
 async def test_what_a_reorganisation_frees_goes_back_and_what_is_evicted_does_not(
     pool: GethPool, proxy: FaultProxy, rpc: JsonRpc, chain: Chain, here: Ground
 ) -> None:
-    await rpc.call(SEND, [transaction(here)])
+    await rpc.call(SEND, [await transaction(here)])
     await chain.mine()
     await chain.reorganise(1)
     assert await nonce(proxy, here) == 0
     await pool.settle()
     await chain.mine()
     assert await nonce(proxy, here) == 1
-    await rpc.call(SEND, [transaction(here, nonce=1)])
+    await rpc.call(SEND, [await transaction(here, nonce=1)])
     pool.forget()
     await chain.drop_transactions()
     await pool.settle()
@@ -299,7 +299,7 @@ async def test_ranges_are_limited_in_several_dialects(
 async def test_a_lagging_node_has_not_seen_the_last_blocks(
     proxy: FaultProxy, rpc: JsonRpc, chain: Chain, here: Ground
 ) -> None:
-    raw = transaction(here)
+    raw = await transaction(here)
     await rpc.call(SEND, [raw])
     first, height = await pauses(chain, 3)
     final = int((await rpc.call("eth_getBlockByNumber", ["finalized", False]))["number"], 16)

@@ -11,7 +11,7 @@ import orjson
 from eth_account import Account
 from eth_hash.backends.pysha3 import keccak256
 
-from relayer.chain.signer import KeystoreSigner
+from relayer.chain.keystore import KeystoreSigner
 from relayer.local.anvil import CHAIN_ID, Anvil
 from relayer.local.deploy import deploy_registry
 

@@ -19,10 +19,10 @@ from relayer.batches.receipts import ReceiptService
 from relayer.batches.source import EVENT_WITHIN, HELD_FOR, BatchSource
 from relayer.chain.fees import Fees
 from relayer.chain.indexer import Indexer
+from relayer.chain.keystore import KeystoreSigner
 from relayer.chain.registry import RegistryClient
 from relayer.chain.rpc import JsonRpc
 from relayer.chain.sender import Sender
-from relayer.chain.signer import KeystoreSigner
 from relayer.chain.verifier import Rpc, verify_on_chain
 from relayer.local.anvil import Anvil
 from relayer.seal.tree import Word
@@ -129,7 +129,7 @@ async def relayer(
             signer=signer,
             chain_id=registry_row.chain_id,
             source=BatchSource(registry_row, client, clock),
-            fees=Fees(rpc, 500 * 10**9),
+            fees=Fees(500 * 10**9),
             clock=clock,
         )
         indexer = Indexer(

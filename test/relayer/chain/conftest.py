@@ -13,15 +13,18 @@ from eth_account import Account
 from eth_hash.backends.pysha3 import keccak256
 
 from relayer.chain.calls import Call, Inclusion
-from relayer.chain.fees import GWEI, Fees
+from relayer.chain.fee import GWEI
+from relayer.chain.fees import Fees
+from relayer.chain.keystore import KeystoreSigner
 from relayer.chain.registry import BATCH_CONFIRMED_TOPIC, RegistryClient, RevertError
 from relayer.chain.rpc import JsonRpc
 from relayer.chain.sender import Sender
-from relayer.chain.signer import KeystoreSigner, Signer
+from relayer.chain.signer import Signer
 from relayer.chain.slot_repository import Connection
 from relayer.local.anvil import CHAIN_ID, Anvil
 from relayer.model.ids import new_id
 from relayer.seal.tree import Seal, seal_batch
+from relayer.settings import FeeKind
 from relayer.store import leases, registries
 from relayer.store.database import Database
 
@@ -103,7 +106,14 @@ class Chain:
     def registry(self) -> RegistryClient:
         return RegistryClient(self.rpc, CHAIN_ID, self.address)
 
-    def sender(self, *, rpc: JsonRpc | None = None, signer: Signer | None = None, cap: int = 500) -> Sender:
+    def sender(
+        self,
+        *,
+        rpc: JsonRpc | None = None,
+        signer: Signer | None = None,
+        cap: int = 500,
+        fees: FeeKind = "auto",
+    ) -> Sender:
         rpc = rpc or self.rpc
         return Sender(
             self.db,
@@ -111,7 +121,7 @@ class Chain:
             signer=signer or self.signer,
             chain_id=CHAIN_ID,
             source=self.source,
-            fees=Fees(rpc, cap * GWEI),
+            fees=Fees(cap * GWEI, fees),
             clock=self.clock,
         )
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from relayer.chain.rpc import JsonRpc, RpcUnavailableError
-from relayer.chain.signer import TransactionFields
+from relayer.chain.transaction import TransactionFields
 from relayer.store.leases import LeaseLostError
 
 
@@ -21,7 +21,10 @@ class DyingSigner:
     def __init__(self, address: bytes) -> None:
         self.address = address
 
-    def sign(self, fields: TransactionFields) -> bytes:
+    async def check_key(self) -> None:
+        pass
+
+    async def sign(self, fields: TransactionFields) -> bytes:
         raise KilledError
 
 
@@ -104,6 +107,7 @@ async def test_what_is_stuck_pays_more_on_the_same_nonce(chain: Any) -> None:
     sender = chain.sender()
     await sender.run_pass(epoch)
     assert await sender.run_pass(epoch) == 0
+    await chain.rpc.call("anvil_setNextBlockBaseFeePerGas", [hex(5 * 10**9)])
     chain.clock.wait(seconds=46)
     await sender.run_pass(epoch)
     assert await chain.slots() == [(0, "broadcast", 2)]

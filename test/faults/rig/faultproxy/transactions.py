@@ -6,7 +6,7 @@ from eth_account import Account
 from eth_account.typed_transactions.typed_transaction import TypedTransaction
 from eth_hash.backends.pysha3 import keccak256
 from hexbytes import HexBytes
-from rlp import decode  # type: ignore[import-untyped]
+from rlp import decode
 
 
 @dataclass(frozen=True)
