@@ -18,6 +18,8 @@ _RENEW_AFTER = 4
 _FOLLOWER_WAIT_S = 1.0
 _UNAVAILABLE_WAIT_S = 1.0
 _FAILURE_WAIT_S = 5.0
+# So many passes of a paced loop may follow each other at once.
+_BURST = 8
 
 Pass = Callable[[int], Awaitable[int]]
 
@@ -29,7 +31,8 @@ class Loop:
     """A loop: `run_pass` takes the epoch of the lease and gives how much it did; after 0 it rests.
 
     `lease` is longer than a pass takes; a leader that dies is followed when it is over. `bell` ends a rest early; it is
-    cleared before a pass, so that no ring is missed.
+    cleared before a pass, so that no ring is missed. Of the passes that follow without a rest one begins every `pace` in the
+    long run: a lone ring is answered at once, and many rings share a pass.
     """
 
     name: str
@@ -37,6 +40,24 @@ class Loop:
     rest: timedelta
     lease: timedelta = timedelta(seconds=30)
     bell: asyncio.Event | None = None
+    pace: timedelta = timedelta(0)
+
+
+class Pace:
+    """Spaces the beginnings of passes, in seconds of one clock: the generic cell rate algorithm (ITU-T I.371)."""
+
+    def __init__(self, every: timedelta, burst: int = _BURST) -> None:
+        self._every = every.total_seconds()
+        self._tolerance = self._every * (burst - 1)
+        self._due = 0.0
+
+    def wait(self, now: float) -> float:
+        """How long the next pass has to wait."""
+        return max(0.0, self._due - self._tolerance - now)
+
+    def begin(self, now: float) -> None:
+        """A pass begins."""
+        self._due = max(self._due, now) + self._every
 
 
 class Leader:
@@ -50,12 +71,14 @@ class Leader:
         self._epoch: int | None = None
         self._renewed = 0.0
         self._trouble: str | None = None
+        self._pace = Pace(loop.pace)
 
     async def lead(self) -> None:
         """Run passes until asked to stop; whatever goes wrong is said once and tried again."""
         while not self._stopping.is_set():
             seconds = await self._step()
-            await self._pause(seconds, self._loop.bell if self._trouble is None else None)
+            if not await self._pause(seconds, self._loop.bell if self._trouble is None else None):
+                await self._keep_pace()
         with suppress(UnavailableError):
             async with self._db.transaction() as conn:
                 await leases.release(conn, self._loop.name, self._owner)
@@ -101,14 +124,21 @@ class Leader:
             _log.info("leads" if epoch else "follows", loop=self._loop.name, epoch=epoch)
         self._epoch, self._renewed = epoch, started
 
-    async def _pause(self, seconds: float, bell: asyncio.Event | None) -> None:
-        """Rest until asked to stop or rung for."""
+    async def _pause(self, seconds: float, bell: asyncio.Event | None) -> bool:
+        """Rest until asked to stop or rung for; whether the whole rest was had."""
         waits = [asyncio.ensure_future(event.wait()) for event in (self._stopping, bell) if event is not None]
         try:
-            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            rung, _ = await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for wait in waits:
                 wait.cancel()
+        return seconds > 0 and not rung
+
+    async def _keep_pace(self) -> None:
+        """Wait for the turn of a pass that comes without a rest."""
+        if wait := self._pace.wait(time.monotonic()):
+            await self._pause(wait, None)
+        self._pace.begin(time.monotonic())
 
     def _say(self, event: str, reason: str) -> None:
         """Log a trouble when it begins, not on every pass."""

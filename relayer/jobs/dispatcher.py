@@ -44,6 +44,7 @@ class _Plan:
     attempts: list[NewAttempt] = field(default_factory=list)
     parcels: dict[Mode, list[Parcel]] = field(default_factory=dict)
     drained: list[Look] = field(default_factory=list)
+    left_some: bool = False
 
 
 class Dispatcher:
@@ -61,6 +62,12 @@ class Dispatcher:
         self._kind_caps: dict[str, int] = {}
         self._isolated_workers = 0
         self._next: dict[timedelta, datetime] = {}
+        self._left_some = False
+
+    @property
+    def left_some(self) -> bool:
+        """Whether the last pass saw more jobs than it took, so that another one may have some at once."""
+        return self._left_some
 
     async def run_pass(self, epoch: int) -> int:
         """Push again what the queue lost, then fill each queue's window; give how many attempts were pushed.
@@ -91,6 +98,7 @@ class Dispatcher:
                 raise leases.LeaseLostError(LEASE)
         for mode, parcels in plan.parcels.items():
             await self._queue.push(mode, parcels)
+        self._left_some = plan.left_some
         # No job waits for this, so it comes last.
         if plan.drained:
             async with self._db.statement() as conn:
@@ -132,7 +140,9 @@ class Dispatcher:
         waiting, looks = await repository.waiting(conn, quotas, kinds, at)
         dealt = deal(ring, waiting, room, kind_room)
         left = {one.job_id for one in waiting} - {one.job_id for one in dealt.chosen}
-        plan.drained += _drained(looks, [one for one in waiting if one.job_id in left])
+        drained = list(_drained(looks, [one for one in waiting if one.job_id in left]))
+        plan.drained += drained
+        plan.left_some |= len(drained) < len(looks)
         stay = [tenant for tenant in dealt.deficits if tenant not in dealt.moved]
         plan.turns += [
             NewTurn(mode, tenant, tenant in dealt.moved, dealt.deficits[tenant])

@@ -1,6 +1,6 @@
 """The SQL of jobs as tenants see them: reading, cancelling."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from uuid import UUID
 
@@ -8,6 +8,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, class_row
 
 from relayer.jobs.records import Attempt, Job, JobEvent, job_row
+from relayer.store.database import act_for
 
 COLUMNS = """
 j.id, j.tenant_id, j.registry_id, j.ticket, j.kind, j.priority, j.state, j.state_version, j.input, j.input_hash,
@@ -38,6 +39,22 @@ async def job(conn: AsyncConnection[TupleRow], tenant: UUID, job_id: UUID) -> Jo
     async with conn.cursor(row_factory=job_row) as cursor:
         await cursor.execute(JOBS + "WHERE j.id = %s AND j.tenant_id = %s", [job_id, tenant])
         return await cursor.fetchone()
+
+
+async def jobs(
+    conn: AsyncConnection[TupleRow], by_tenant: Mapping[UUID, Collection[UUID]]
+) -> dict[tuple[UUID, UUID], Job]:
+    """Give jobs under tenant and id, in one round trip; none for an id that is not of a job of its tenant.
+
+    The connection is in a pipelined transaction.
+    """
+    cursors = []
+    for tenant, ids in by_tenant.items():
+        await act_for(conn, tenant)
+        cursor = conn.cursor(row_factory=job_row)
+        await cursor.execute(JOBS + "WHERE j.id = ANY(%s) AND j.tenant_id = %s", [list(ids), tenant])
+        cursors.append(cursor)
+    return {(job.tenant_id, job.id): job for cursor in cursors for job in await cursor.fetchall()}
 
 
 async def jobs_by_id(conn: AsyncConnection[TupleRow], tenant: UUID, ids: Collection[UUID]) -> dict[UUID, Job]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from uuid import UUID
 
@@ -23,6 +24,7 @@ from relayer.model.errors import IdempotencyKeyReusedError, JobsealError, Unavai
 from relayer.model.lifecycle import JobState
 from relayer.seal.commitment import parse_json
 from relayer.store.blobs import BlobStore
+from relayer.store.coalescer import Coalescer
 from relayer.store.database import Database
 from relayer.store.registries import RegistryRow
 
@@ -30,6 +32,8 @@ RegistryProvider = Callable[[], Awaitable[RegistryRow]]
 
 SUBMIT_ROUTE = "POST /v1/jobs"
 RERUN_ROUTE = "POST /v1/jobs/{id}/rerun"
+# Reads that come while others are under way share the next trip, so that a crowd needs no more connections than a few.
+_READ_LANES = 2
 _UNFINISHED = frozenset({JobState.CREATED, JobState.PROCESSING})
 
 
@@ -46,6 +50,7 @@ class JobService:
         self._clock = clock
         self._intake = Intake(db)
         self._validator = Validator(db, handlers)
+        self._reads = Coalescer[tuple[UUID, UUID], Job | None](self._read_group, lanes=_READ_LANES)
 
     async def submit(self, tenant: UUID, submission: Submission) -> Submitted:
         """Accept a job: its row, ticket, first event and idempotency key in one transaction.
@@ -150,7 +155,7 @@ class JobService:
 
     async def get(self, tenant: UUID, job_id: UUID) -> Job | None:
         """Give a job of this tenant, or None."""
-        return await self._db.read(tenant, lambda conn: repository.job(conn, tenant, job_id))
+        return await self._reads((tenant, job_id))
 
     async def list(self, wanted: JobFilter, before: UUID | None, limit: int) -> list[Job]:
         """Give a page of a tenant's jobs, newest first, from below the id `before`."""
@@ -194,6 +199,14 @@ class JobService:
         if blob is None:
             raise OutputDeletedError(job.output_hash)
         return job.output_media_type, blob.size, self._blobs.chunks(blob)
+
+    async def _read_group(self, asked: Sequence[tuple[UUID, UUID]]) -> Sequence[Job | None]:
+        """Give the job of each tenant and id, or None, from one round trip."""
+        by_tenant: defaultdict[UUID, set[UUID]] = defaultdict(set)
+        for tenant, job_id in asked:
+            by_tenant[tenant].add(job_id)
+        found = await self._db.read(None, lambda conn: repository.jobs(conn, by_tenant))
+        return [found.get(one) for one in asked]
 
     async def _prepare(self, tenant: UUID, submission: Submission, route: str) -> Prepared:
         registry = await self._registry()

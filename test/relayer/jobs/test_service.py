@@ -93,6 +93,15 @@ async def test_other_tenants_see_nothing(service: JobService, tenants: list[UUID
             assert await (await conn.execute(b"SELECT * FROM " + table)).fetchall() == []
 
 
+async def test_reads_that_share_a_trip_keep_to_their_tenants(
+    service: JobService, tenants: list[UUID]
+) -> None:
+    jobs = {tenant: (await service.submit(tenant, of_text("a"))).job for tenant in tenants[:2]}
+    asked = [(tenant, job.id) for tenant in jobs for job in jobs.values()] * 20
+    found = await asyncio.gather(*(service.get(*one) for one in asked))
+    assert found == [job if (job := jobs[tenant]).id == job_id else None for tenant, job_id in asked]
+
+
 @pytest.mark.parametrize(
     ("value", "pointer", "code"),
     [

@@ -192,6 +192,7 @@ def given(name: str, acme: Acme, acting: UUID, told: UUID | None = None) -> dict
         "job_id": acme.confirmed if "batches" in name else acme.failed,
         "ids": [acme.failed, acme.confirmed],
         "watched": {acting: [acme.failed, acme.waiting]},
+        "by_tenant": {acting: [acme.failed, acme.waiting]},
         "wanted": _wanted(module, told),
         "before": NOW + timedelta(1)
         if function in {"next_due", "forget_retired", "forget_expired"}

@@ -60,6 +60,7 @@ FOUND = {
     "relayer.jobs.repository.attempts",
     "relayer.jobs.repository.events",
     "relayer.jobs.repository.job",
+    "relayer.jobs.repository.jobs",
     "relayer.jobs.repository.jobs_by_id",
     "relayer.jobs.submission_repository.count_waiting",
     "relayer.jobs.submission_repository.used_keys",
@@ -152,7 +153,7 @@ def _is_of_tenant(function: Function, values: dict[str, Any]) -> bool:
     """Whether a query is told whose rows it is about."""
     asked = {one: values[one] for one in inspect.signature(function).parameters if one != "conn"}
     return (
-        not {"tenant_id", "watched"}.isdisjoint(asked)
+        not {"tenant_id", "watched", "by_tenant"}.isdisjoint(asked)
         or isinstance(asked.get("tenant"), UUID)
         or hasattr(asked.get("wanted"), "tenant_id")
     )

@@ -1,0 +1,53 @@
+"""Who leads does its passes at their pace."""
+
+import asyncio
+import time
+from datetime import timedelta
+
+from relayer.leading import Leader, Loop, Pace
+from relayer.store.database import Database
+
+
+def test_a_few_passes_follow_each_other_and_then_one_a_while() -> None:
+    pace = Pace(timedelta(seconds=2), burst=3)
+    begun = []
+    now = 100.0
+    for _ in range(6):
+        now += pace.wait(now)
+        pace.begin(now)
+        begun.append(now)
+    assert begun == [100, 100, 100, 102, 104, 106]
+    # A rest earns the few again, and no more.
+    now = 1_000.0
+    for _ in range(4):
+        now += pace.wait(now)
+        pace.begin(now)
+    assert now == 1_002
+
+
+def test_no_pace_waits_for_nothing() -> None:
+    pace = Pace(timedelta(0))
+    for _ in range(100):
+        assert pace.wait(5.0) == 0
+        pace.begin(5.0)
+
+
+async def test_a_bell_that_rings_for_ever_gives_no_more_passes_than_the_pace(relayer_db: Database) -> None:
+    rings = asyncio.Event()
+    stopping, enough = asyncio.Event(), asyncio.Event()
+    begun: list[float] = []
+
+    async def run_pass(_: int) -> int:
+        begun.append(time.monotonic())
+        rings.set()
+        if len(begun) == 30:
+            enough.set()
+        return 1
+
+    loop = Loop("test", run_pass, timedelta(seconds=60), bell=rings, pace=timedelta(milliseconds=20))
+    leading = asyncio.create_task(Leader(loop, relayer_db, "test", stopping).lead())
+    await enough.wait()
+    stopping.set()
+    await leading
+    # The first, eight more at once, and each of the others no earlier than its time.
+    assert begun[29] - begun[0] >= (30 - 9) * 0.02
