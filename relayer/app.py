@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
@@ -14,11 +15,13 @@ from relayer import leading
 from relayer.batches.batcher import Batcher
 from relayer.batches.handlers import on_batch_confirmed
 from relayer.batches.source import BatchSource
+from relayer.chain.depth import DepthFinalRpc
 from relayer.chain.fee import GWEI
 from relayer.chain.fees import Fees
+from relayer.chain.health import HealthPolicy
 from relayer.chain.indexer import Indexer
 from relayer.chain.keystore import KeystoreSigner
-from relayer.chain.node import Node
+from relayer.chain.providers import Providers
 from relayer.chain.registry import RegistryClient
 from relayer.chain.remote_signer import RemoteSigner
 from relayer.chain.rpc import JsonRpc
@@ -36,7 +39,7 @@ from relayer.jobs.redriver import Redriver
 from relayer.jobs.submission_repository import BELL
 from relayer.leading import Loop, Pass
 from relayer.model.clock import utc_now
-from relayer.model.errors import JobsealError, UnavailableError
+from relayer.model.errors import UnavailableError
 from relayer.model.ids import new_id
 from relayer.settings import (
     BatcherSettings,
@@ -70,10 +73,6 @@ _DISPATCH_PACE = timedelta(milliseconds=40)
 _log = structlog.get_logger(__name__)
 
 
-class WrongChainError(JobsealError):
-    """The node belongs to another chain than the registry."""
-
-
 async def run_relayer(names: AbstractSet[str]) -> None:
     """Run loops of the relayer until SIGTERM or SIGINT.
 
@@ -94,11 +93,11 @@ async def run_relayer(names: AbstractSet[str]) -> None:
             loops += _engine_loops(db, bell)
         if not names.isdisjoint(CHAIN_LOOPS):
             chain = ChainSettings()
-            rpc = await stack.enter_async_context(JsonRpc(chain.rpc_url, chain.request_timeout))
+            nodes = [await stack.enter_async_context(rpc) for rpc in _nodes(chain)]
             registry = await _registry(db, RegistrySettings(), stopping)
             if registry is None:
                 return
-            loops += _chain_loops(db, rpc, chain, registry, await _signer(stack))
+            loops += _chain_loops(db, nodes, chain, registry, await _signer(stack))
         owner = f"{socket.gethostname()}/{os.getpid()}/{new_id()}"
         await leading.run([one for one in loops if one.name in names], db, owner, stopping)
 
@@ -123,22 +122,11 @@ async def _registry(db: Database, settings: RegistrySettings, stopping: asyncio.
     return None
 
 
-def on_chain(rpc: JsonRpc, chain_id: int, run_pass: Pass) -> Pass:
-    """Let passes begin only once the node has shown that it is of the chain they are meant for."""
-    shown = False
-
-    async def guarded(epoch: int) -> int:
-        nonlocal shown
-        if not shown:
-            actual = await Node(rpc).chain_id()
-            if actual != chain_id:
-                raise WrongChainError(
-                    f"the node at {rpc.address} is of chain {actual}, not {chain_id}; correct JOBSEAL_CHAIN_RPC_URL"
-                )
-            shown = True
-        return await run_pass(epoch)
-
-    return guarded
+def _nodes(chain: ChainSettings) -> list[JsonRpc]:
+    urls = [url.get_secret_value() for url in chain.rpc_urls]
+    if chain.finality_depth is None:
+        return [JsonRpc(url, chain.request_timeout) for url in urls]
+    return [DepthFinalRpc(url, chain.request_timeout, chain.finality_depth) for url in urls]
 
 
 def _engine_loops(db: Database, bell: Doorbell) -> list[Loop]:
@@ -198,9 +186,27 @@ async def _signer(stack: AsyncExitStack) -> Signer:
     return await stack.enter_async_context(RemoteSigner(remote))
 
 
+def on_chain(providers: Providers, run_pass: Pass) -> Pass:
+    """Let a pass begin only while there is a node of the right chain to read from."""
+
+    async def guarded(epoch: int) -> int:
+        await providers.look()
+        providers.pinned()
+        return await run_pass(epoch)
+
+    return guarded
+
+
 def _chain_loops(
-    db: Database, rpc: JsonRpc, chain: ChainSettings, registry: RegistryRow, signer: Signer
+    db: Database, nodes: Sequence[JsonRpc], chain: ChainSettings, registry: RegistryRow, signer: Signer
 ) -> list[Loop]:
+    rpc = nodes[0]
+    policy = HealthPolicy(
+        max_lag=chain.max_lag_blocks,
+        no_new_heads_after=chain.no_new_heads_after,
+        finality_lag=chain.finality_lag,
+    )
+    providers = Providers(nodes, registry.chain_id, policy=policy, clock=utc_now)
     blobs = LocalBlobStore(BlobSettings().folder)
     client = RegistryClient(rpc, registry.chain_id, registry.address)
     batcher = Batcher(db, blobs, registry, BatcherSettings(), utc_now)
@@ -215,16 +221,16 @@ def _chain_loops(
     )
     indexer = Indexer(
         db,
-        rpc,
+        providers,
         chain_id=registry.chain_id,
         address=registry.address,
         first_block=registry.first_block,
         handler=on_batch_confirmed,
         clock=utc_now,
     )
-    sending = on_chain(rpc, registry.chain_id, with_key(signer, sender.run_pass))
+    sending = on_chain(providers, with_key(signer, sender.run_pass))
     return [
         Loop("batcher", batcher.run_pass, timedelta(milliseconds=250)),
         Loop("sender", sending, timedelta(milliseconds=500)),
-        Loop("indexer", on_chain(rpc, registry.chain_id, indexer.run_pass), timedelta(milliseconds=500)),
+        Loop("indexer", indexer.run_pass, timedelta(milliseconds=500)),
     ]

@@ -133,18 +133,32 @@ class RegistrySettings(BaseSettings):
 FeeKind = Literal["auto", "eip1559", "legacy"]
 
 
+def _listed(value: object) -> object:
+    """Read what an environment variable can hold: values with commas between them."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
 class ChainSettings(BaseSettings):
     """How to reach the chain, and what may be paid on it.
 
-    `fees` is how the chain takes them: by EIP-1559, by a gas price, or as its latest header says.
+    `rpc_urls`: the nodes, with commas between them, in the order in which they are preferred; their addresses may hold
+    keys. `fees` is how the chain takes them: by EIP-1559, by a gas price, or as its latest header says.
+    `finality_depth`: for a chain without the tag `finalized`, how many blocks above a block make it final.
+    A node may lie `max_lag_blocks` behind the others, its head may stand still for `no_new_heads_after` (PT0S where blocks
+    come only with transactions), and its finalized block may be three times `finality_lag` older than the latest before
+    somebody is told.
     """
 
     model_config = SettingsConfigDict(env_prefix="JOBSEAL_CHAIN_")
 
-    rpc_url: str
+    rpc_urls: Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_listed), Field(min_length=1)]
     fees: FeeKind = "auto"
     max_fee_cap_gwei: Annotated[int, Field(ge=1)] = 500
     request_timeout: timedelta = timedelta(seconds=10)
+    finality_depth: Annotated[int, Field(ge=1)] | None = None
+    max_lag_blocks: Annotated[int, Field(ge=0)] = 5
+    no_new_heads_after: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(minutes=3)
+    finality_lag: Annotated[timedelta, Field(gt=timedelta(0))] = timedelta(minutes=17)
 
 
 class KeystoreSettings(BaseSettings):
@@ -203,11 +217,6 @@ def _is_local(host: str | None) -> bool:
     return host in {"localhost", "127.0.0.1", "::1"}
 
 
-def _networks(value: object) -> object:
-    """Read what an environment variable can hold: networks with commas between them."""
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
 class ApiSettings(BaseSettings):
     """Where the API listens, and its own secrets and limits.
 
@@ -226,9 +235,7 @@ class ApiSettings(BaseSettings):
     max_body_bytes: Annotated[int, Field(ge=1024)] = 256 * 1024
     max_batch_bytes: Annotated[int, Field(ge=1024)] = 4 << 20
     max_header_bytes: Annotated[int, Field(ge=1024)] = 16 * 1024
-    trusted_proxies: Annotated[
-        tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)
-    ] = ()
+    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_listed)] = ()
     deadline: Annotated[timedelta, Field(gt=timedelta(0))] = timedelta(seconds=10)
     body_grace: Annotated[timedelta, Field(gt=timedelta(0))] = timedelta(seconds=10)
     body_bytes_per_second: Annotated[int, Field(ge=1)] = 32 * 1024

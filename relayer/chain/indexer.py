@@ -4,11 +4,12 @@ import structlog
 
 from relayer.chain import log_repository as repository
 from relayer.chain.calls import EventHandler, FinalEvent
+from relayer.chain.health import FinalityViolationError
 from relayer.chain.log_repository import Cursor
 from relayer.chain.node import LogRange, Node
-from relayer.chain.rpc import JsonRpc, RpcError, RpcUnavailableError
+from relayer.chain.providers import Providers
+from relayer.chain.rpc import RpcError, RpcUnavailableError
 from relayer.model.clock import Clock
-from relayer.model.errors import JobsealError
 from relayer.store import leases
 from relayer.store.database import Database
 
@@ -20,16 +21,12 @@ _MAX_RANGE = 1_000
 _log = structlog.get_logger()
 
 
-class FinalityViolationError(JobsealError):
-    """A finalized block has changed: another chain answers at this address, or the chain broke its promise."""
-
-
 class Indexer:
     """Follows one contract from a cursor.
 
     Args:
         db: in the relayer's role.
-        rpc: the one node that this indexer reads from.
+        providers: the nodes; each pass reads from one of them.
         chain_id: the id under which logs and cursor are kept.
         address: the contract, 20 bytes.
         first_block: where a new cursor starts.
@@ -41,7 +38,7 @@ class Indexer:
     def __init__(
         self,
         db: Database,
-        rpc: JsonRpc,
+        providers: Providers,
         *,
         chain_id: int,
         address: bytes,
@@ -50,7 +47,7 @@ class Indexer:
         clock: Clock,
     ) -> None:
         self._db = db
-        self._node = Node(rpc)
+        self._providers = providers
         self._chain_id = chain_id
         self._address = address
         self._first_block = first_block
@@ -76,43 +73,45 @@ class Indexer:
             cursor = await repository.cursor_of(
                 conn, self._chain_id, self._address, self._first_block, self._clock()
             )
-        finalized = await self._finalized_height()
-        await self._check_continuity(cursor, finalized)
+        await self._providers.look()
+        node = Node(self._providers.pinned())
+        finalized = await self._finalized_height(node)
+        await self._check_continuity(node, cursor, finalized)
         if finalized < cursor.next_block:
             return 0
-        last, found = await self._read(cursor.next_block, finalized)
+        last, found = await self._read(node, cursor.next_block, finalized)
         await self._apply(epoch, cursor, last, found)
         self._range = min(2 * self._range, _MAX_RANGE)
         return last - cursor.next_block + 1
 
-    async def _finalized_height(self) -> int:
-        block = await self._node.block("finalized")
+    async def _finalized_height(self, node: Node) -> int:
+        block = await node.block("finalized")
         if block is None:
-            raise self._node.rpc.nonsense("the node has no finalized block")
+            raise node.rpc.nonsense("the node has no finalized block")
         return block.number
 
-    async def _check_continuity(self, cursor: Cursor, finalized: int) -> None:
+    async def _check_continuity(self, node: Node, cursor: Cursor, finalized: int) -> None:
         if cursor.last_hash is None:
             return
         height = cursor.next_block - 1
-        block = await self._node.block(height)
-        address = self._node.rpc.address
+        block = await node.block(height)
+        address = node.rpc.address
         if block is not None and block.hash != cursor.last_hash:
             raise FinalityViolationError(
                 f"block {height} of chain {self._chain_id} was final as 0x{cursor.last_hash.hex()}, but the node at "
                 f"{address} has 0x{block.hash.hex()}; check that this is the same chain before going on"
             )
         if block is None or finalized < height:
-            raise self._node.rpc.nonsense(
+            raise node.rpc.nonsense(
                 f"the node's finalized block {finalized} lies below block {height}, which was read already"
             )
 
-    async def _read(self, first: int, finalized: int) -> tuple[int, LogRange]:
+    async def _read(self, node: Node, first: int, finalized: int) -> tuple[int, LogRange]:
         """The last block read, and the logs up to it; half the range after each error, down to one block."""
         while True:
             last = min(first + self._range - 1, finalized)
             try:
-                return last, await self._node.logs(self._address, first, last)
+                return last, await node.logs(self._address, first, last)
             except RpcError as error:
                 if last == first:
                     raise

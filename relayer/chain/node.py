@@ -58,6 +58,16 @@ class AccountView:
 
 
 @dataclass(frozen=True)
+class Sight:
+    """What a look at a node found, from one exchange; `remembered` is its block at a height that was asked for."""
+
+    chain_id: int
+    latest: Block
+    finalized: Block | None
+    remembered: Block | None
+
+
+@dataclass(frozen=True)
 class LogRange:
     """The logs of a range of blocks, with the headers of its last block and of every block that has a log."""
 
@@ -74,6 +84,26 @@ class Node:
     async def chain_id(self) -> int:
         """Give the id of the node's chain (EIP-155)."""
         return self._parse("eth_chainId", _quantity, await self.rpc.call("eth_chainId"))
+
+    async def sight(self, remembered: Block | None) -> Sight:
+        """Give the chain's id, its heads, and the block that the node has at the height of `remembered`."""
+        requests: list[Request] = [
+            ("eth_chainId", ()),
+            _block_request("latest"),
+            _block_request("finalized"),
+        ]
+        if remembered is not None:
+            requests.append(_block_request(remembered.number))
+        chain_id, latest, *others = await self.rpc.batch(requests)
+        finalized, again = (
+            self._parse("eth_getBlockByNumber", _block, one) if one else None for one in (*others, None)[:2]
+        )
+        return Sight(
+            self._parse("eth_chainId", _quantity, chain_id),
+            self._parse("eth_getBlockByNumber", _block, latest),
+            finalized,
+            again,
+        )
 
     async def block(self, which: int | Tag) -> Block | None:
         """Give the canonical block of a height or tag; None if the node has none."""

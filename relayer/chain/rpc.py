@@ -1,6 +1,7 @@
 """JSON-RPC 2.0 over HTTP, asynchronous, one reused connection pool a node.
 
-Nothing is retried here: whoever calls knows whether a call may be repeated.
+Nothing is retried here: whoever calls knows whether a call may be repeated. Every exchange tells the node's breaker
+and its throttle how it went; who to ask next is decided by `relayer.chain.providers`.
 """
 
 import asyncio
@@ -13,16 +14,25 @@ from typing import Any, Self
 import httpx2
 import orjson
 
+from relayer.chain.throttle import Throttle, says_too_many
+from relayer.model.breaker import Breaker
 from relayer.model.errors import JobsealError, UnavailableError
 
 Request = tuple[str, Sequence[Any]]
 """A method and its parameters."""
 
 _MAX_TEXT = 300
+# So many failures in a row are no accident; a node that fell silent is left alone for so long (seconds).
+_FAILURES = 3
+_REST_S = 60.0
 
 
 class RpcUnavailableError(UnavailableError):
     """No usable answer came from the node; whether it carried the call out is unknown."""
+
+
+class RpcThrottledError(RpcUnavailableError):
+    """The node refuses because it was asked too much."""
 
 
 class RpcError(JobsealError):
@@ -51,6 +61,10 @@ class JsonRpc:
         timeout: limit on each exchange as a whole.
         headers: sent with every exchange, such as credentials.
 
+    Attributes:
+        breaker: opens after three exchanges in a row without an answer, and rests for a minute.
+        throttle: until when the node wants to be left alone.
+
     Raises:
         ValueError: `url` is no http or https address.
 
@@ -62,8 +76,10 @@ class JsonRpc:
         except httpx2.InvalidURL:
             parsed = httpx2.URL()
         if parsed.scheme not in ("http", "https") or not parsed.host:
-            raise ValueError("JOBSEAL_CHAIN_RPC_URL: expected an address such as http://127.0.0.1:8545")
+            raise ValueError("JOBSEAL_CHAIN_RPC_URLS: expected addresses such as http://127.0.0.1:8545")
         self.address = f"{parsed.scheme}://{parsed.netloc.decode('ascii')}"
+        self.breaker = Breaker(self.address, threshold=_FAILURES, rest=_REST_S)
+        self.throttle = Throttle()
         self._url = parsed
         self._timeout_s = timeout.total_seconds()
         self._client = httpx2.AsyncClient(timeout=self._timeout_s, headers=headers)
@@ -86,6 +102,7 @@ class JsonRpc:
 
         Raises:
             RpcUnavailableError: no connection, no answer in time, or an answer that is not JSON-RPC.
+            RpcThrottledError: of these, the node asks to be asked less.
             RpcError: the node answered with an error.
 
         """
@@ -120,6 +137,20 @@ class JsonRpc:
 
     async def _exchange(self, body: Any) -> Any:
         try:
+            answer = await self._answer(body)
+        except RpcThrottledError:
+            # It lives.
+            self.breaker.succeeded()
+            raise
+        except RpcUnavailableError:
+            self.breaker.failed()
+            raise
+        self.breaker.succeeded()
+        self.throttle.passed()
+        return answer
+
+    async def _answer(self, body: Any) -> Any:
+        try:
             async with asyncio.timeout(self._timeout_s):
                 response = await self._client.post(
                     self._url, content=orjson.dumps(body), headers={"Content-Type": "application/json"}
@@ -128,12 +159,18 @@ class JsonRpc:
             raise self._silent(f"nothing within {self._timeout_s:g} s") from None
         except httpx2.HTTPError as error:
             raise self._silent(str(error) or type(error).__name__) from None
+        if response.status_code == httpx2.codes.TOO_MANY_REQUESTS:
+            raise self._throttled("HTTP status 429", response.headers.get("Retry-After"))
         try:
             return orjson.loads(response.content)
         except orjson.JSONDecodeError:
             if not response.is_success:
                 raise self._silent(f"HTTP status {response.status_code}") from None
             raise self.nonsense("something else than JSON came as the answer") from None
+
+    def _throttled(self, reason: str, retry_after: str | None = None) -> RpcThrottledError:
+        self.throttle.refused(retry_after)
+        return RpcThrottledError(f"the node at {self.address} was asked too much: {reason}")
 
     def _silent(self, reason: str) -> RpcUnavailableError:
         return RpcUnavailableError(f"no answer from {self.address}: {reason}")
@@ -142,7 +179,8 @@ class JsonRpc:
         if not isinstance(answer, dict) or ("result" in answer) == (answer.get("error") is not None):
             raise self.nonsense(f"{method} was answered with something else than JSON-RPC")
         if "result" not in answer:
-            raise RpcError(self.address, method, answer["error"])
+            error = RpcError(self.address, method, answer["error"])
+            raise self._throttled(error.message) if says_too_many(error.code, error.message) else error
         if answer.get("id") != request_id:
             raise self.nonsense(f"{method} was answered out of order")
         return answer["result"]

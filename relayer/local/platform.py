@@ -211,7 +211,7 @@ class Platform:
             "JOBSEAL_API_PORT": addresses.api_url.rpartition(":")[2],
         }
         relayer = {
-            "JOBSEAL_CHAIN_RPC_URL": addresses.rpc_url,
+            "JOBSEAL_CHAIN_RPC_URLS": addresses.rpc_url,
             "JOBSEAL_CHAIN_KEYSTORE": str(self._home / "keys" / "confirmer.json"),
             "JOBSEAL_CHAIN_KEYSTORE_PASSWORD_FILE": str(self._secret_path("confirmer-password")),
             "JOBSEAL_BATCHER_MANIFEST_KEY": self._manifest_key(),

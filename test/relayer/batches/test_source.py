@@ -20,6 +20,7 @@ from relayer.batches.source import EVENT_WITHIN, HELD_FOR, BatchSource
 from relayer.chain.fees import Fees
 from relayer.chain.indexer import Indexer
 from relayer.chain.keystore import KeystoreSigner
+from relayer.chain.providers import Providers
 from relayer.chain.registry import RegistryClient
 from relayer.chain.rpc import JsonRpc
 from relayer.chain.sender import Sender
@@ -134,7 +135,7 @@ async def relayer(
         )
         indexer = Indexer(
             relayer_db,
-            rpc,
+            Providers([rpc], registry_row.chain_id, clock=clock),
             chain_id=registry_row.chain_id,
             address=registry_row.address,
             first_block=registry_row.first_block,

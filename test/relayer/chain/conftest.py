@@ -15,7 +15,9 @@ from eth_hash.backends.pysha3 import keccak256
 from relayer.chain.calls import Call, Inclusion
 from relayer.chain.fee import GWEI
 from relayer.chain.fees import Fees
+from relayer.chain.health import HealthPolicy
 from relayer.chain.keystore import KeystoreSigner
+from relayer.chain.providers import Providers
 from relayer.chain.registry import BATCH_CONFIRMED_TOPIC, RegistryClient, RevertError
 from relayer.chain.rpc import JsonRpc
 from relayer.chain.sender import Sender
@@ -105,6 +107,12 @@ class Chain:
     @property
     def registry(self) -> RegistryClient:
         return RegistryClient(self.rpc, CHAIN_ID, self.address)
+
+    def providers(self, *nodes: JsonRpc | None) -> Providers:
+        """The nodes as one pool that looks at them anew at every pass."""
+        policy = HealthPolicy(fresh_for=timedelta(0))
+        chosen = [one for one in nodes if one is not None]
+        return Providers(chosen or [self.rpc], CHAIN_ID, policy=policy, clock=self.clock)
 
     def sender(
         self,

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from relayer.chain.calls import FinalEvent
-from relayer.chain.indexer import FinalityViolationError, Indexer
+from relayer.chain.health import FinalityViolationError
+from relayer.chain.indexer import Indexer
 from relayer.chain.registry import BATCH_CONFIRMED_TOPIC
 from relayer.chain.rpc import JsonRpc, Request, RpcError, RpcUnavailableError
 from relayer.chain.slot_repository import Connection
@@ -23,7 +24,7 @@ class Follower:
         self.fails = False
         self.indexer = Indexer(
             chain.db,
-            rpc or chain.rpc,
+            chain.providers(rpc),
             chain_id=CHAIN_ID,
             address=chain.address,
             first_block=chain.first_block,
@@ -152,7 +153,7 @@ async def test_a_node_that_lags_behind_the_cursor_is_not_believed(chain: Any) ->
     follower = Follower(chain)
     await follower.catch_up(epoch)
     await chain.rpc.call("anvil_rollback", [4])
-    with pytest.raises(RpcUnavailableError, match="lies below block"):
+    with pytest.raises(RpcUnavailableError, match="fell back below"):
         await follower.indexer.run_pass(epoch)
 
 

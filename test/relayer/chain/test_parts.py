@@ -40,5 +40,5 @@ def test_reverts_are_decoded_by_the_abi() -> None:
 
 def test_no_address_is_refused_before_it_is_used() -> None:
     for url in ("", "localhost:8545", "ws://127.0.0.1"):
-        with pytest.raises(ValueError, match="JOBSEAL_CHAIN_RPC_URL"):
+        with pytest.raises(ValueError, match="JOBSEAL_CHAIN_RPC_URLS"):
             JsonRpc(url, timedelta(seconds=1))
