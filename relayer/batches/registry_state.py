@@ -12,11 +12,12 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from relayer.batches import registry_state_repository as repository
+from relayer.batches.reasons import HoldReason
 from relayer.chain.registry_view import RegistryView
 
 _log = structlog.get_logger(__name__)
 
-HOLDS = ("frozen", "code_changed", "paused", "role_lost")
+HOLDS = (HoldReason.FROZEN, HoldReason.CODE_CHANGED, HoldReason.PAUSED, HoldReason.ROLE_LOST)
 """The reasons for which a registry's state keeps batches back, the gravest first."""
 
 
@@ -37,17 +38,17 @@ class RegistryState:
         return self.frozen_reason is not None
 
     @property
-    def hold(self) -> str | None:
+    def hold(self) -> HoldReason | None:
         """Why no nonce may be taken for the registry, one of `HOLDS`; None where nothing speaks against it."""
         if self.frozen:
-            return "frozen"
+            return HoldReason.FROZEN
         if self.observed is None:
             return None
         if self.observed.code_hash != self.accepted_hash:
-            return "code_changed"
+            return HoldReason.CODE_CHANGED
         if self.observed.paused:
-            return "paused"
-        return None if self.observed.confirmer_role else "role_lost"
+            return HoldReason.PAUSED
+        return None if self.observed.confirmer_role else HoldReason.ROLE_LOST
 
 
 async def read(conn: AsyncConnection[TupleRow], registry_id: int) -> RegistryState:
@@ -95,7 +96,7 @@ async def freeze(conn: AsyncConnection[TupleRow], registry_id: int, reason: str)
     """Stop everything that would write to a registry, until an operator thaws it. The first reason stays."""
     await repository.set_frozen(conn, registry_id, reason)
     _log.critical("registry_frozen", registry=registry_id, reason=reason)
-    await _settle(conn, registry_id, "frozen")
+    await _settle(conn, registry_id, HoldReason.FROZEN)
 
 
 async def thaw(conn: AsyncConnection[TupleRow], registry_id: int) -> bool:
@@ -111,7 +112,7 @@ async def accept_code(conn: AsyncConnection[TupleRow], registry_id: int) -> byte
     return await repository.accept_code(conn, registry_id)
 
 
-async def _settle(conn: AsyncConnection[TupleRow], registry_id: int, hold: str | None) -> None:
+async def _settle(conn: AsyncConnection[TupleRow], registry_id: int, hold: HoldReason | None) -> None:
     if hold is None:
         await repository.let_go(conn, registry_id, HOLDS)
     else:

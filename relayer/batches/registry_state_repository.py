@@ -7,6 +7,7 @@ from datetime import datetime
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, class_row
 
+from relayer.batches.reasons import HoldReason
 from relayer.chain.registry_view import RegistryView
 
 
@@ -46,15 +47,15 @@ ON CONFLICT (registry_id) DO UPDATE SET
     frozen_reason = coalesce(s.frozen_reason, excluded.frozen_reason)
 """
 
-# A batch that has a time to be tried again for another reason keeps it.
+# What is held for another reason (funds, fees) keeps it.
 _HOLD = """
-UPDATE batches SET state = 'held', reason = %(reason)s, retry_at = now()
+UPDATE batches SET state = 'held', reason = %(reason)s, detail = NULL, retry_at = NULL
 WHERE registry_id = %(registry)s
   AND (state = 'sealed' OR (state = 'held' AND reason = ANY(%(holds)s) AND reason <> %(reason)s))
 """
 
 _LET_GO = """
-UPDATE batches SET state = 'sealed', reason = NULL, retry_at = NULL
+UPDATE batches SET state = 'sealed', reason = NULL, detail = NULL, retry_at = NULL
 WHERE registry_id = %s AND state = 'held' AND reason = ANY(%s)
 """
 
@@ -112,12 +113,12 @@ async def accept_code(conn: AsyncConnection[TupleRow], registry_id: int) -> byte
 
 
 async def hold_sealed(
-    conn: AsyncConnection[TupleRow], registry_id: int, reason: str, holds: Sequence[str]
+    conn: AsyncConnection[TupleRow], registry_id: int, reason: HoldReason, holds: Sequence[HoldReason]
 ) -> None:
     """Hold the batches that wait for a nonce; those held for another of `holds` get the new reason."""
     await conn.execute(_HOLD, {"registry": registry_id, "reason": reason, "holds": list(holds)})
 
 
-async def let_go(conn: AsyncConnection[TupleRow], registry_id: int, holds: Sequence[str]) -> None:
+async def let_go(conn: AsyncConnection[TupleRow], registry_id: int, holds: Sequence[HoldReason]) -> None:
     """Let batches that are held for one of `holds` wait for a nonce again."""
     await conn.execute(_LET_GO, [registry_id, list(holds)])

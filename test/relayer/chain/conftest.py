@@ -102,7 +102,7 @@ class Chain:
     db: Database
     registry_id: int
     jobs: int = 0
-    request_timeout: timedelta = timedelta(seconds=10)
+    request_timeout: timedelta = timedelta(minutes=1)
 
     @property
     def registry(self) -> RegistryClient:
@@ -110,7 +110,7 @@ class Chain:
 
     def providers(self, *nodes: JsonRpc | None) -> Providers:
         """The nodes as one pool that looks at them anew at every pass."""
-        policy = HealthPolicy(fresh_for=timedelta(0))
+        policy = HealthPolicy(fresh_for=timedelta(0), look_within=timedelta(minutes=1))
         chosen = [one for one in nodes if one is not None]
         return Providers(chosen or [self.rpc], CHAIN_ID, policy=policy, clock=self.clock)
 
@@ -214,7 +214,7 @@ async def chain(
     address, first_block = deploy_registry(anvil.rpc_url, confirmers=[account])
     async with owner_db.transaction() as conn:
         row = await registries.register(conn, CHAIN_ID, address, first_block)
-    async with JsonRpc(anvil.rpc_url, timedelta(seconds=10)) as rpc:
+    async with JsonRpc(anvil.rpc_url, timedelta(minutes=1)) as rpc:
         await rpc.call("anvil_setBalance", [account, hex(100 * ETHER)])
         clock = TestClock()
         yield Chain(rpc, address, first_block, signer, clock, Source(address), relayer_db, row.id)

@@ -4,8 +4,8 @@ from importlib.resources import files
 
 from alembic import op
 
-revision = "0012"
-down_revision = "0011"
+revision = "0014"
+down_revision = "0013"
 branch_labels = None
 depends_on = None
 
@@ -13,6 +13,6 @@ depends_on = None
 def upgrade() -> None:
     """Apply."""
     op.execute("SET LOCAL lock_timeout = '5s'")
-    sql = files("relayer.store.migrations.versions").joinpath("0012_registry_states.sql").read_text("utf-8")
+    sql = files("relayer.store.migrations.versions").joinpath("0014_registry_states.sql").read_text("utf-8")
     # The driver's own cursor: SQLAlchemy would read the colons of a cast as parameters.
     op.get_bind().connection.cursor().execute(sql)
