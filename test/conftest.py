@@ -1,6 +1,8 @@
 """Real servers for the tests: one PostgreSQL and one Valkey a test process, tables emptied before each test."""
 
+import json
 import secrets
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
@@ -9,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx2
 import psycopg
 import pytest
 import redis
@@ -206,12 +209,59 @@ def make_anvil(tmp_path: Path) -> Iterator[Callable[..., Anvil]]:
         yield make
 
 
+class Deployer:
+    """Deploys registries with forge; what it sent for the same confirmers to a new chain is sent again the next time.
+
+    All it sends follows from the plan, so the chains are the same, block for block; forge itself takes a second or two.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._sent: dict[tuple[str, ...], tuple[deploy.Deployment, list[dict[str, Any]]]] = {}
+
+    def deploy(self, rpc_url: str, confirmers: Sequence[str]) -> deploy.Deployment:
+        """Deploy with anvil's first account as administrator and pauser."""
+        with httpx2.Client(base_url=rpc_url) as client:
+            is_new = _rpc(client, "eth_blockNumber") == "0x0"
+            if is_new and (sent := self._sent.get(tuple(confirmers))):
+                for transaction in sent[1]:
+                    _send(client, transaction)
+                return sent[0]
+        deployment = deploy.deploy_registry(rpc_url, confirmers, self._folder)
+        if is_new:
+            run = json.loads((self._folder / f"Deploy.s.sol/{CHAIN_ID}/run-latest.json").read_text())
+            transactions = [step["transaction"] for step in run["transactions"]]
+            self._sent[tuple(confirmers)] = deployment, transactions
+        return deployment
+
+
+def _rpc(client: httpx2.Client, method: str, *parameters: Any) -> Any:
+    answer = client.post("/", json={"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}).json()
+    assert "error" not in answer, answer
+    return answer["result"]
+
+
+def _send(client: httpx2.Client, transaction: dict[str, Any]) -> None:
+    """Send from an unlocked account, and wait for the block."""
+    transaction_hash = _rpc(client, "eth_sendTransaction", transaction)
+    deadline = time.monotonic() + 60
+    while (receipt := _rpc(client, "eth_getTransactionReceipt", transaction_hash)) is None:
+        assert time.monotonic() < deadline, f"{transaction_hash} is in no block"
+        time.sleep(0.002)
+    assert receipt["status"] == "0x1", receipt
+
+
+@pytest.fixture(scope="session")
+def deployer(tmp_path_factory: pytest.TempPathFactory) -> Deployer:
+    return Deployer(tmp_path_factory.mktemp("broadcast"))
+
+
 @pytest.fixture
-def deploy_registry(tmp_path: Path) -> Callable[[str, Sequence[str]], tuple[bytes, int]]:
-    """Deploy the registry with forge; anvil's first account administers and pauses it."""
+def deploy_registry(deployer: Deployer) -> Callable[[str, Sequence[str]], tuple[bytes, int]]:
+    """Deploy the registry; anvil's first account administers and pauses it."""
 
     def run(rpc_url: str, confirmers: Sequence[str]) -> tuple[bytes, int]:
-        deployment = deploy.deploy_registry(rpc_url, confirmers, tmp_path / "broadcast")
+        deployment = deployer.deploy(rpc_url, confirmers)
         return deployment.address, deployment.first_block
 
     return run
