@@ -13,10 +13,11 @@ import structlog
 
 from relayer import leading
 from relayer.batches.batcher import Batcher
+from relayer.batches.gas_price import GasPrice
 from relayer.batches.handlers import on_batch_confirmed
 from relayer.batches.source import BatchSource
 from relayer.chain.depth import DepthFinalRpc
-from relayer.chain.fee import GWEI
+from relayer.chain.fee import GWEI, Market
 from relayer.chain.fees import Fees
 from relayer.chain.health import HealthPolicy
 from relayer.chain.indexer import Indexer
@@ -209,14 +210,20 @@ def _chain_loops(
     providers = Providers(nodes, registry.chain_id, policy=policy, clock=utc_now)
     blobs = LocalBlobStore(BlobSettings().folder)
     client = RegistryClient(rpc, registry.chain_id, registry.address)
-    batcher = Batcher(db, blobs, registry, BatcherSettings(), utc_now)
+    fees = Fees(chain.max_fee_cap_gwei * GWEI, chain.fees)
+
+    async def market() -> Market:
+        await providers.look()
+        return await fees.market(providers.pinned())
+
+    batcher = Batcher(db, blobs, registry, BatcherSettings(), utc_now, gas_price=GasPrice(market, utc_now))
     sender = Sender(
         db,
         rpc,
         signer=signer,
         chain_id=registry.chain_id,
         source=BatchSource(registry, client, utc_now),
-        fees=Fees(chain.max_fee_cap_gwei * GWEI, chain.fees),
+        fees=fees,
         clock=utc_now,
     )
     indexer = Indexer(

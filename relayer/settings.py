@@ -9,6 +9,7 @@ import math
 import os
 import sys
 from datetime import timedelta
+from decimal import Decimal
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -357,10 +358,20 @@ class ReaperSettings(BaseSettings):
 
 
 class BatcherSettings(BaseSettings):
-    """When finished jobs are sealed together: at a size or at an age, whichever comes first."""
+    """When finished jobs are sealed together.
+
+    At `max_jobs`, when one has waited `max_age`, or as soon as the time that they have waited is worth what sealing costs: a
+    job's second is worth `second_price_gwei`, 0 for nothing.
+    """
 
     model_config = SettingsConfigDict(env_prefix="JOBSEAL_BATCHER_")
 
     max_jobs: Annotated[int, Field(ge=1, le=131_072)] = 4_096
-    max_age: timedelta = timedelta(seconds=60)
+    max_age: Annotated[timedelta, Field(gt=timedelta(0))] = timedelta(seconds=60)
+    second_price_gwei: Annotated[Decimal, Field(ge=0)] = Decimal(1)
     manifest_key: Annotated[SecretBytes, BeforeValidator(_from_hex), Field(min_length=32, max_length=32)]
+
+    @property
+    def second_price_wei(self) -> int:
+        """Give what a job's second is worth in wei."""
+        return int(self.second_price_gwei * 10**9)

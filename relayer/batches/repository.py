@@ -8,26 +8,43 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, class_row
 
+from relayer.batches.policy import Waiting, WaitingWord
 from relayer.batches.reasons import HoldReason, HumanReason
 from relayer.batches.records import ConfirmedJob, FinishedJob
 from relayer.seal.tree import WORD_TICKETS, Word
+from relayer.store.ticket_repository import LANE_BITS
 
-# Lane 0 is the tickets below this one.
-_FIRST_CRITICAL_TICKET = 1 << 56
-
-_COUNT_FINISHED = """
-SELECT count(*), min(result_ready_at) FROM (
-    SELECT result_ready_at FROM jobs
-    WHERE registry_id = %s AND state = 'completed' AND ticket < %s
-    ORDER BY result_ready_at LIMIT %s) oldest
+# The order in which the results were ready; what lies far behind is looked at when what is before it is sealed.
+_FINISHED = """
+SELECT ticket, result_ready_at FROM jobs
+WHERE registry_id = %(registry)s AND state = 'completed' AND ticket BETWEEN %(first)s AND %(last)s
+ORDER BY result_ready_at LIMIT %(limit)s
 """
-_LOCK_FINISHED = """
+_WAITING = f"""
+SELECT count(*) AS jobs, min(result_ready_at) AS oldest,
+       coalesce(sum(extract(epoch FROM %(at)s - result_ready_at)), 0)::float8 AS waited
+FROM ({_FINISHED}) f
+"""  # noqa: S608  # constants only
+# Of a word whose last ticket was not given out, more will be.
+_WAITING_WORDS = f"""
+SELECT w.*, w.jobs < {WORD_TICKETS} AND w.newest >= %(news)s AND (
+    EXISTS (SELECT FROM jobs j WHERE j.registry_id = %(registry)s AND j.state IN ('created', 'processing')
+              AND j.ticket BETWEEN w.index << 8 AND (w.index << 8) + {WORD_TICKETS - 1})
+    OR NOT EXISTS (SELECT FROM jobs j WHERE j.registry_id = %(registry)s AND j.ticket = (w.index << 8) + {WORD_TICKETS - 1})
+) AS more_to_come
+FROM (SELECT ticket >> 8 AS index, count(*) AS jobs, min(result_ready_at) AS oldest, max(result_ready_at) AS newest,
+             sum(extract(epoch FROM %(at)s - result_ready_at))::float8 AS waited
+      FROM ({_FINISHED}) f GROUP BY 1) w
+"""  # noqa: S608  # constants only
+_LOCK_FINISHED = f"""
 SELECT j.id, j.ticket, j.input_hash, j.output_hash, j.result_ready_at, j.salt, j.state_version, j.tenant_id,
        t.name AS tenant_name, j.kind, j.metadata, j.output_size, j.output_media_type, j.created_at
-FROM jobs j JOIN tenants t ON t.id = j.tenant_id
-WHERE j.registry_id = %s AND j.state = 'completed' AND j.ticket < %s
-ORDER BY j.result_ready_at LIMIT %s FOR UPDATE OF j SKIP LOCKED
-"""
+FROM unnest(%(words)s::bigint[]) WITH ORDINALITY w (index, place)
+JOIN jobs j ON j.registry_id = %(registry)s AND j.state = 'completed'
+           AND j.ticket BETWEEN w.index << 8 AND (w.index << 8) + {WORD_TICKETS - 1}
+JOIN tenants t ON t.id = j.tenant_id
+ORDER BY w.place, j.result_ready_at LIMIT %(limit)s FOR UPDATE OF j SKIP LOCKED
+"""  # noqa: S608  # constants only
 # Only what is held, or awaits the event of its confirmation, has a time to be tried again.
 _NEXT = """
 SELECT b.id FROM batches b
@@ -54,20 +71,41 @@ WHERE j.tenant_id = %s AND j.id = %s AND j.state = 'confirmed'
 """
 
 
-async def count_finished(
-    conn: AsyncConnection[TupleRow], registry_id: int, limit: int
-) -> tuple[int, datetime | None]:
-    """Count the finished jobs of lane 0, up to `limit`, and say since when the oldest waits."""
-    cursor = await conn.execute(_COUNT_FINISHED, [registry_id, _FIRST_CRITICAL_TICKET, limit])
-    count, oldest = _one(await cursor.fetchone())
-    return count, oldest
+async def waiting(
+    conn: AsyncConnection[TupleRow], registry_id: int, lane: int, *, limit: int, at: datetime
+) -> Waiting | None:
+    """Tell of the oldest finished jobs of a lane, up to `limit`; None where there are none."""
+    async with conn.cursor(row_factory=class_row(Waiting)) as cursor:
+        await cursor.execute(_WAITING, _lane(registry_id, lane, limit, at))
+        found = await cursor.fetchone()
+    return found if found is not None and found.jobs else None
 
 
-async def lock_finished(conn: AsyncConnection[TupleRow], registry_id: int, limit: int) -> list[FinishedJob]:
-    """Lock the oldest finished jobs of lane 0 that nobody else holds."""
-    async with conn.cursor(row_factory=class_row(FinishedJob)) as cursor:
-        await cursor.execute(_LOCK_FINISHED, [registry_id, _FIRST_CRITICAL_TICKET, limit])
+async def waiting_words(
+    conn: AsyncConnection[TupleRow], registry_id: int, lane: int, *, limit: int, at: datetime, news: datetime
+) -> list[WaitingWord]:
+    """Tell of the words of the oldest finished jobs of a lane, up to `limit` jobs; what is older than `news` is none."""
+    async with conn.cursor(row_factory=class_row(WaitingWord)) as cursor:
+        await cursor.execute(_WAITING_WORDS, _lane(registry_id, lane, limit, at) | {"news": news})
         return await cursor.fetchall()
+
+
+async def lock_finished(
+    conn: AsyncConnection[TupleRow], registry_id: int, words: Sequence[int], limit: int
+) -> list[FinishedJob]:
+    """Lock the finished jobs of words that nobody else holds, up to `limit`; in the order of the words, oldest first."""
+    async with conn.cursor(row_factory=class_row(FinishedJob)) as cursor:
+        await cursor.execute(_LOCK_FINISHED, {"registry": registry_id, "words": words, "limit": limit})
+        return await cursor.fetchall()
+
+
+async def has_sealed(conn: AsyncConnection[TupleRow], registry_id: int) -> bool:
+    """Whether a batch still waits for its nonce."""
+    cursor = await conn.execute(
+        "SELECT EXISTS (SELECT FROM batches WHERE registry_id = %s AND state IN ('sealed', 'held'))",
+        [registry_id],
+    )
+    return bool(_one(await cursor.fetchone())[0])
 
 
 async def insert_batch(
@@ -75,16 +113,17 @@ async def insert_batch(
     *,
     batch_id: UUID,
     registry_id: int,
+    lane: int,
     root: bytes,
     words: Iterable[Word],
     leaves: Mapping[int, bytes],
     at: datetime,
 ) -> None:
-    """Store a sealed batch of lane 0: its words, and its leaves by ticket."""
+    """Store a sealed batch of a lane: its words, and its leaves by ticket."""
     await conn.execute(
         """INSERT INTO batches (id, registry_id, lane, root, state, leaf_count, sealed_at)
-           VALUES (%s, %s, 0, %s, 'sealed', %s, %s)""",
-        [batch_id, registry_id, root, len(leaves), at],
+           VALUES (%s, %s, %s, %s, 'sealed', %s, %s)""",
+        [batch_id, registry_id, lane, root, len(leaves), at],
     )
     async with conn.cursor() as cursor:
         async with cursor.copy("COPY batch_words (batch_id, index, mask, root) FROM STDIN") as copy:
@@ -225,6 +264,17 @@ async def confirmed_job(conn: AsyncConnection[TupleRow], tenant: UUID, job_id: U
     async with conn.cursor(row_factory=class_row(ConfirmedJob)) as cursor:
         await cursor.execute(_CONFIRMED_JOB, [tenant, job_id])
         return await cursor.fetchone()
+
+
+def _lane(registry_id: int, lane: int, limit: int, at: datetime) -> dict[str, Any]:
+    first = lane << LANE_BITS
+    return {
+        "registry": registry_id,
+        "first": first,
+        "last": first + (1 << LANE_BITS) - 1,
+        "limit": limit,
+        "at": at,
+    }
 
 
 def _one(row: Sequence[Any] | None) -> Sequence[Any]:

@@ -19,6 +19,7 @@ from relayer.store.registries import RegistryRow
 NOON = datetime(2030, 1, 1, 12, 0, 0, 750_000, tzinfo=UTC)
 KEY = bytes(range(32))
 MAX_AGE = timedelta(seconds=60)
+GWEI = 10**9
 
 
 InsertFinished = Callable[..., Awaitable[list[UUID]]]
@@ -49,10 +50,17 @@ def make_batcher(
     relayer_db: Database, blobs: LocalBlobStore, registry_row: RegistryRow, clock: HeldClock
 ) -> MakeBatcher:
     def make(
-        *, max_jobs: int = 4_096, registry: RegistryRow = registry_row, store: BlobStore = blobs
+        *,
+        max_jobs: int = 4_096,
+        registry: RegistryRow = registry_row,
+        store: BlobStore = blobs,
+        gas_price: int | None = None,
     ) -> Batcher:
+        async def price() -> int | None:
+            return gas_price
+
         settings = BatcherSettings(max_jobs=max_jobs, max_age=MAX_AGE, manifest_key=SecretBytes(KEY))
-        return Batcher(relayer_db, store, registry, settings, clock)
+        return Batcher(relayer_db, store, registry, settings, clock, gas_price=price)
 
     return make
 

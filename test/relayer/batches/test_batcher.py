@@ -4,14 +4,16 @@ from uuid import UUID
 
 import pytest
 
+from relayer.batches import registry_state
 from relayer.batches.manifest import SPACE, JobRecord, ManifestCipher
 from relayer.seal.commitment import leaf
 from relayer.seal.tree import MAX_WORDS, seal_batch
 from relayer.store.blobs import LocalBlobStore
 from relayer.store.database import Database
 from relayer.store.leases import LeaseLostError
+from relayer.store.registries import RegistryRow
 
-from .conftest import KEY, MAX_AGE, NOON, HeldClock, InsertFinished, MakeBatcher
+from .conftest import GWEI, KEY, MAX_AGE, NOON, HeldClock, InsertFinished, MakeBatcher
 
 
 async def _rows(db: Database, statement: str) -> list[tuple[object, ...]]:
@@ -24,9 +26,10 @@ async def test_nothing_is_sealed_before_its_time(
 ) -> None:
     await insert_finished(range(3))
     batcher = make_batcher(max_jobs=4)
-    clock.now = NOON + MAX_AGE - timedelta(microseconds=1)
+    # A sixteenth of the limit is kept for the sealing.
+    clock.now = NOON + MAX_AGE * 15 / 16 - timedelta(microseconds=1)
     assert await batcher.run_pass(epoch) == 0
-    clock.now = NOON + MAX_AGE
+    clock.now = NOON + MAX_AGE * 15 / 16
     assert await batcher.run_pass(epoch) == 3
     assert await batcher.run_pass(epoch) == 0
 
@@ -132,3 +135,90 @@ async def test_an_old_leader_seals_nothing(
     with pytest.raises(LeaseLostError):
         await make_batcher(max_jobs=1).run_pass(epoch + 1)
     assert await _rows(relayer_db, "SELECT 1 FROM batches") == []
+
+
+async def test_nothing_of_a_frozen_registry_is_sealed(
+    make_batcher: MakeBatcher,
+    insert_finished: InsertFinished,
+    registry_row: RegistryRow,
+    relayer_db: Database,
+    owner_db: Database,
+    epoch: int,
+) -> None:
+    await insert_finished(range(2))
+    async with relayer_db.transaction() as conn:
+        await registry_state.freeze(conn, registry_row.id, "a root is gone")
+    assert await make_batcher(max_jobs=2).run_pass(epoch) == 0
+    async with owner_db.transaction() as conn:
+        await registry_state.thaw(conn, registry_row.id)
+    assert await make_batcher(max_jobs=2).run_pass(epoch) == 2
+
+
+async def test_cheap_gas_seals_sooner_unless_a_batch_waits_already(
+    make_batcher: MakeBatcher,
+    insert_finished: InsertFinished,
+    owner_db: Database,
+    clock: HeldClock,
+    epoch: int,
+) -> None:
+    # A complete word of 256 jobs that waited 10 s: 2,560 gwei, of which 58,000 gas are worth one at 0.04.
+    await insert_finished(range(256))
+    clock.now = NOON + timedelta(seconds=10)
+    assert await make_batcher(gas_price=GWEI // 20).run_pass(epoch) == 0
+    cheap = make_batcher(gas_price=GWEI // 25)
+    assert await cheap.run_pass(epoch) == 256
+    await insert_finished(range(256, 512))
+    assert await cheap.run_pass(epoch) == 0
+    async with owner_db.transaction() as conn:
+        await conn.execute("UPDATE batches SET state = 'sending'")
+    assert await cheap.run_pass(epoch) == 256
+
+
+async def test_a_thin_word_waits_for_jobs_that_still_run(
+    make_batcher: MakeBatcher,
+    insert_finished: InsertFinished,
+    owner_db: Database,
+    relayer_db: Database,
+    clock: HeldClock,
+    epoch: int,
+) -> None:
+    await insert_finished([*range(256), *range(512, 516)])
+    async with owner_db.transaction() as conn:
+        # Of word 2 some are given out and run; of word 4 all have ended, the last of it too.
+        await conn.execute("UPDATE jobs SET state = 'processing' WHERE ticket = 515")
+    await insert_finished([1024, 1279])
+    clock.now = NOON + timedelta(seconds=10)
+    assert await make_batcher(gas_price=GWEI // 25).run_pass(epoch) == 258
+    words = await _rows(relayer_db, "SELECT index FROM batch_words ORDER BY index")
+    assert words == [(0,), (4,)]
+    # They have waited for long enough.
+    async with owner_db.transaction() as conn:
+        await conn.execute("UPDATE batches SET state = 'sending'")
+    clock.now = NOON + MAX_AGE
+    assert await make_batcher(gas_price=GWEI // 25).run_pass(epoch) == 3
+
+
+async def test_run_times_are_learnt_from_what_is_sealed(
+    make_batcher: MakeBatcher,
+    insert_finished: InsertFinished,
+    relayer_db: Database,
+    owner_db: Database,
+    epoch: int,
+) -> None:
+    async def seal(tickets: range, seconds: int) -> None:
+        await insert_finished(tickets)
+        async with owner_db.transaction() as conn:
+            await conn.execute(
+                """INSERT INTO attempts (id, job_id, tenant_id, kind, priority, number, mode, state, dispatched_at,
+                                         pushed_at, started_at, finished_at)
+                   SELECT gen_random_uuid(), id, tenant_id, kind, priority, 1, 'inline', 'succeeded', created_at,
+                          created_at, created_at, created_at + make_interval(secs => %s)
+                   FROM jobs WHERE state = 'completed'""",
+                [seconds],
+            )
+        assert await make_batcher(max_jobs=len(tickets)).run_pass(epoch) == len(tickets)
+
+    await seal(range(100), 30)
+    assert await _rows(relayer_db, "SELECT kind, seconds, jobs FROM run_times") == [("digest", 30.0, 100)]
+    await seal(range(256, 356), 60)
+    assert await _rows(relayer_db, "SELECT kind, seconds, jobs FROM run_times") == [("digest", 45.0, 200)]

@@ -1,0 +1,74 @@
+"""The policy over time, in simulation: what must hold in every mix, and that drawing by duration saves gas."""
+
+from collections import Counter
+from datetime import timedelta
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.batches.mixes import SYNTHETIC, Submitted, submissions
+from bench.batches.simulation import Batch, Result, Sealing, Simulation, Tickets
+from relayer.batches.policy import Policy
+from relayer.seal.tree import MAX_WORDS
+
+MAX_AGE = timedelta(seconds=60)
+GWEI = 10**9
+POLICY = Policy(max_jobs=2_000, max_age=MAX_AGE, second_price=GWEI)
+
+JOBS = st.lists(
+    st.builds(
+        Submitted,
+        at=st.floats(0, 300),
+        kind=st.sampled_from(["a", "b", "c"]),
+        seconds=st.sampled_from([0.0, 0.1, 5.0, 61.0, 700.0]) | st.floats(0, 1_000),
+    ),
+    min_size=1,
+    max_size=300,
+).map(lambda jobs: sorted(jobs, key=lambda job: job.at))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    JOBS,
+    st.sampled_from(Tickets),
+    st.sampled_from([None, 0, GWEI // 100, GWEI, 100 * GWEI]),
+    st.sampled_from([1, 7, 100, 131_072]),
+)
+def test_every_job_is_sealed_once_and_in_time(
+    jobs: list[Submitted], tickets: Tickets, price: int | None, max_jobs: int
+) -> None:
+    policy = Policy(max_jobs, MAX_AGE, GWEI)
+    batches = Simulation(policy, tickets=tickets, sealing=Sealing.POLICY, gas_price=price).run(jobs)
+    sealed = Counter(ticket for batch in batches for some in batch.words.values() for ticket in some)
+    assert len(sealed) == len(jobs)
+    assert set(sealed.values()) == {1}
+    for batch in batches:
+        assert len(batch.words) <= MAX_WORDS
+        assert len(batch.waits) <= max_jobs
+        assert all(0 <= wait <= MAX_AGE.total_seconds() for wait in batch.waits)
+
+
+def _gas(batches: list[Batch]) -> float:
+    return Result.of(batches, MAX_AGE).gas_a_job
+
+
+def test_drawing_by_duration_saves_gas_where_kinds_differ() -> None:
+    mix = next(one for one in SYNTHETIC if one.name == "short and long")
+    gas = {}
+    for tickets in Tickets:
+        simulation = Simulation(POLICY, tickets=tickets, sealing=Sealing.POLICY)
+        batches = simulation.run(submissions(mix, 1_500, 14, 1), until=60.0 * 14)
+        # After the first jobs of both kinds the database knows how long each takes.
+        gas[tickets] = _gas([one for one in batches if one.at > 60 * 12])
+    assert gas[Tickets.BY_DURATION] < 0.8 * gas[Tickets.ONE_SEQUENCE]
+
+
+def test_cheap_gas_shortens_waits() -> None:
+    mix = SYNTHETIC[0]
+    waits = []
+    for price in (None, 10 * GWEI, GWEI // 100):
+        simulation = Simulation(POLICY, tickets=Tickets.BY_DURATION, sealing=Sealing.POLICY, gas_price=price)
+        batches = simulation.run(submissions(mix, 1_500, 3, 1))
+        waits.append(Result.of(batches, MAX_AGE).wait_p50)
+    assert waits[0] >= waits[1] > waits[2]
+    assert waits[2] < 6
