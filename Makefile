@@ -62,8 +62,18 @@ up: setup ## Start the platform on this machine and stay; Ctrl-C stops it
 
 # --- test ---------------------------------------------------------------------------------------
 
+# Two things at a time, each with its output in one piece. Everything is compiled before forge and the tests that deploy
+# with it run beside each other: they share its cache.
+BESIDE := $(MAKE) --jobs=2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
+
 .PHONY: test
-test: setup lint test-contracts test-python test-ape ## Everything that must hold
+test: setup ## Everything that must hold
+	@+$(BESIDE) lint build
+	@+$(BESIDE) test-python test-contracts test-ape
+
+.PHONY: build
+build: out/.stamp .build/upgrades/.stamp
+	forge build
 
 .PHONY: lint
 lint: setup openapi-check ## Style, types, the direction of imports, and the API's description
@@ -129,7 +139,7 @@ vectors-check: .venv/.stamp
 test-contracts: abi-check gas-check vectors-check ## Format, unit and fuzz tests of the contracts
 	forge fmt --check
 	FOUNDRY_OUT=.build/lint/out FOUNDRY_CACHE_PATH=.build/lint/cache forge lint # in out/ it would leave tests without bytecode, which are then not run
-	forge test
+	nice forge test | grep -vE '^($$|\[PASS\]|Ran [0-9]+ tests? for |Suite result: ok)' # what failed, and how many there were; beside tests that wait for things
 
 .PHONY: test-ape
 test-ape: .venv/.stamp out/.stamp ## The registry deployed and driven from Python
