@@ -109,4 +109,4 @@ async def test_a_run_that_answers_too_few_answers_all_with_an_error() -> None:
         return list(group)[1:]
 
     with pytest.raises(ValueError, match="shorter"):
-        await asyncio.wait_for(Coalescer[int, int](run)(1), 1)
+        await asyncio.wait_for(Coalescer[int, int](run)(1), 20)
