@@ -1,7 +1,7 @@
 """Finds the handlers that are installed, by entry points of the group `jobseal.handlers`."""
 
 from collections.abc import Mapping
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 
 from relayer.jobs.handlers.base import Handler
 from relayer.jobs.handlers.policy import RetryPolicy, TimeLimits
@@ -27,7 +27,7 @@ def load_handlers() -> Handlers:
     for point in {(point.name, point.value): point for point in entry_points(group=GROUP)}.values():
         if point.name in found:
             raise HandlerError(f"two plug-ins offer the kind '{point.name}'; uninstall one")
-        found[point.name] = load_handler(point.name)
+        found[point.name] = _load(point)
     return found
 
 
@@ -36,13 +36,16 @@ def load_handler(kind: str) -> Handler:
     points = list(entry_points(group=GROUP, name=kind))
     if not points:
         raise HandlerError(f"no plug-in offers the kind '{kind}'")
-    point = points[0]
+    return _load(points[0])
+
+
+def _load(point: EntryPoint) -> Handler:
     try:
         handler: Handler = point.load()()
     except Exception as error:
-        raise HandlerError(f"the handler '{kind}' ({point.value}) cannot be loaded: {error}") from error
-    if handler.kind != kind:
-        raise HandlerError(f"the handler '{kind}' ({point.value}) calls itself '{handler.kind}'")
+        raise HandlerError(f"the handler '{point.name}' ({point.value}) cannot be loaded: {error}") from error
+    if handler.kind != point.name:
+        raise HandlerError(f"the handler '{point.name}' ({point.value}) calls itself '{handler.kind}'")
     return handler
 
 
