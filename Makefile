@@ -205,6 +205,10 @@ bench-engine: .tools/bench/.stamp ## The job engine beside RQ and Celery, in one
 bench-api: setup .tools/bench/.stamp ## The API beside the barest application that does the same durable work, in one run
 	python -m bench.api $(ARGS)
 
+.PHONY: bench-indexer
+bench-indexer: setup ## Logs read and decoded by the indexer beside web3.py, in one run
+	python -m bench.indexer $(ARGS)
+
 .PHONY: soak
 soak: setup ## The job engine under load while its parts are killed (SECONDS=120)
 	python -m bench.soak $(SECONDS)

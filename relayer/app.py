@@ -14,18 +14,23 @@ import structlog
 from relayer import leading
 from relayer.batches.batcher import Batcher
 from relayer.batches.gas_price import GasPrice
-from relayer.batches.handlers import on_batch_confirmed
+from relayer.batches.handlers import on_final_event
+from relayer.batches.head_watch import HeadWatch
 from relayer.batches.source import BatchSource
+from relayer.batches.state_fallback import StateFallback
 from relayer.chain.depth import DepthFinalRpc
 from relayer.chain.fee import GWEI, Market
 from relayer.chain.fees import Fees
+from relayer.chain.head_bell import HeadBell, HeadBells
 from relayer.chain.health import HealthPolicy
+from relayer.chain.indexer import LEASE as INDEXER_LEASE
 from relayer.chain.indexer import Indexer
 from relayer.chain.keystore import KeystoreSigner
 from relayer.chain.providers import Providers
 from relayer.chain.registry import RegistryClient
 from relayer.chain.remote_signer import RemoteSigner
 from relayer.chain.rpc import JsonRpc
+from relayer.chain.second_scan import SecondScanPolicy
 from relayer.chain.sender import Sender
 from relayer.chain.signer import Signer
 from relayer.jobs.blob_collector import BlobCollector
@@ -98,7 +103,13 @@ async def run_relayer(names: AbstractSet[str]) -> None:
             registry = await _registry(db, RegistrySettings(), stopping)
             if registry is None:
                 return
-            loops += _chain_loops(db, nodes, chain, registry, await _signer(stack))
+            rung = asyncio.Event()
+            bells = [HeadBell(url.get_secret_value(), rung) for url in chain.ws_urls]
+            for one in bells:
+                stack.callback(asyncio.create_task(one.listen()).cancel)
+            loops += _chain_loops(
+                db, nodes, chain, registry, signer=await _signer(stack), bells=HeadBells(bells, rung)
+            )
         owner = f"{socket.gethostname()}/{os.getpid()}/{new_id()}"
         await leading.run([one for one in loops if one.name in names], db, owner, stopping)
 
@@ -199,7 +210,13 @@ def on_chain(providers: Providers, run_pass: Pass) -> Pass:
 
 
 def _chain_loops(
-    db: Database, nodes: Sequence[JsonRpc], chain: ChainSettings, registry: RegistryRow, signer: Signer
+    db: Database,
+    nodes: Sequence[JsonRpc],
+    chain: ChainSettings,
+    registry: RegistryRow,
+    *,
+    signer: Signer,
+    bells: HeadBells,
 ) -> list[Loop]:
     rpc = nodes[0]
     policy = HealthPolicy(
@@ -232,12 +249,15 @@ def _chain_loops(
         chain_id=registry.chain_id,
         address=registry.address,
         first_block=registry.first_block,
-        handler=on_batch_confirmed,
+        handler=on_final_event,
         clock=utc_now,
+        head=HeadWatch(db, registry, signer.address, lease=INDEXER_LEASE, clock=utc_now),
+        lost=StateFallback(db, registry, lease=INDEXER_LEASE, clock=utc_now),
+        second=SecondScanPolicy(chain.second_scan_blocks, chain.second_scan_after),
     )
     sending = on_chain(providers, with_key(signer, sender.run_pass))
     return [
         Loop("batcher", batcher.run_pass, timedelta(milliseconds=250)),
         Loop("sender", sending, timedelta(milliseconds=500)),
-        Loop("indexer", indexer.run_pass, timedelta(milliseconds=500)),
+        Loop("indexer", bells.watching(indexer.run_pass), timedelta(milliseconds=500), bell=bells.rung),
     ]

@@ -143,16 +143,18 @@ class ChainSettings(BaseSettings):
     """How to reach the chain, and what may be paid on it.
 
     `rpc_urls`: the nodes, with commas between them, in the order in which they are preferred; their addresses may hold
-    keys. `fees` is how the chain takes them: by EIP-1559, by a gas price, or as its latest header says.
+    keys. `ws_urls`: where new blocks are announced (WebSocket), so that they are seen at once.
+    `fees` is how the chain takes them: by EIP-1559, by a gas price, or as its latest header says.
     `finality_depth`: for a chain without the tag `finalized`, how many blocks above a block make it final.
     A node may lie `max_lag_blocks` behind the others, its head may stand still for `no_new_heads_after` (PT0S where blocks
     come only with transactions), and its finalized block may be three times `finality_lag` older than the latest before
-    somebody is told.
+    somebody is told. Final blocks are read a second time when `second_scan_blocks` follow them, or `second_scan_after`.
     """
 
     model_config = SettingsConfigDict(env_prefix="JOBSEAL_CHAIN_")
 
     rpc_urls: Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_listed), Field(min_length=1)]
+    ws_urls: Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_listed)] = ()
     fees: FeeKind = "auto"
     max_fee_cap_gwei: Annotated[int, Field(ge=1)] = 500
     request_timeout: timedelta = timedelta(seconds=10)
@@ -160,6 +162,8 @@ class ChainSettings(BaseSettings):
     max_lag_blocks: Annotated[int, Field(ge=0)] = 5
     no_new_heads_after: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(minutes=3)
     finality_lag: Annotated[timedelta, Field(gt=timedelta(0))] = timedelta(minutes=17)
+    second_scan_blocks: Annotated[int, Field(ge=1)] = 100
+    second_scan_after: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(minutes=10)
 
 
 class KeystoreSettings(BaseSettings):

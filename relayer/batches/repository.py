@@ -219,6 +219,60 @@ async def set_needs_human(
     )
 
 
+async def hint_included(
+    conn: AsyncConnection[TupleRow],
+    registry_id: int,
+    root: bytes,
+    *,
+    transaction_hash: bytes,
+    block_number: int,
+    block_hash: bytes,
+    at: datetime,
+) -> None:
+    """Note where the event of a batch of ours was seen, whoever sent it; a hint until that block is final."""
+    await conn.execute(
+        """UPDATE batches SET state = 'included', reason = NULL, detail = NULL, retry_at = NULL, transaction_hash = %s,
+                  block_number = %s, block_hash = %s, gas_used = NULL, included_at = %s
+           WHERE registry_id = %s AND root = %s AND state IN ('sealed', 'held', 'sending')""",
+        [transaction_hash, block_number, block_hash, at, registry_id, root],
+    )
+
+
+async def unhint_included(
+    conn: AsyncConnection[TupleRow], registry_id: int, root: bytes, block_hash: bytes
+) -> None:
+    """Take a hint back: a batch whose block is gone is on its way again, or sealed where nothing is under way."""
+    await conn.execute(
+        """UPDATE batches b SET transaction_hash = NULL, block_number = NULL, block_hash = NULL, gas_used = NULL,
+                  included_at = NULL,
+                  state = CASE WHEN EXISTS (SELECT 1 FROM chain_txs t WHERE t.batch_id = b.id AND t.state IN
+                                            ('reserved', 'signed', 'broadcast', 'included'))
+                               THEN 'sending' ELSE 'sealed' END
+           WHERE b.registry_id = %s AND b.root = %s AND b.state = 'included' AND b.block_hash = %s""",
+        [registry_id, root, block_hash],
+    )
+
+
+async def sent_batches(conn: AsyncConnection[TupleRow], registry_id: int) -> list[tuple[UUID, bytes]]:
+    """Give the batches that may be on chain and are not final, each with its root, the oldest first."""
+    cursor = await conn.execute(
+        """SELECT id, root FROM batches WHERE registry_id = %s AND state IN ('sending', 'included')
+           ORDER BY sealed_at, id""",
+        [registry_id],
+    )
+    return [(batch_id, root) for batch_id, root in await cursor.fetchall()]
+
+
+async def attempt_hashes(conn: AsyncConnection[TupleRow], batch_id: UUID) -> list[bytes]:
+    """Give the hash of every transaction that was ever signed for a batch."""
+    cursor = await conn.execute(
+        """SELECT a.hash FROM tx_attempts a JOIN chain_txs t ON t.id = a.chain_tx_id WHERE t.batch_id = %s
+           ORDER BY a.created_at""",
+        [batch_id],
+    )
+    return [row[0] for row in await cursor.fetchall()]
+
+
 async def set_final(
     conn: AsyncConnection[TupleRow],
     *,

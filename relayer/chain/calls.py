@@ -3,12 +3,13 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, Self
 from uuid import UUID
 
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
+from relayer.chain.node import Block, Log, Node
 from relayer.chain.registry import RevertError
 
 
@@ -32,8 +33,8 @@ class Inclusion:
 
 
 @dataclass(frozen=True)
-class FinalEvent:
-    """A log in a finalized block; `block_time` in UTC."""
+class Event:
+    """A log of a contract, with the time of its block in UTC."""
 
     chain_id: int
     address: bytes
@@ -45,9 +46,52 @@ class FinalEvent:
     topics: tuple[bytes, ...]
     data: bytes
 
+    @classmethod
+    def of(cls, chain_id: int, log: Log, block_time: datetime) -> Self:
+        """The event of a log in a block of this time."""
+        return cls(
+            chain_id=chain_id,
+            address=log.address,
+            block_number=log.block_number,
+            block_hash=log.block_hash,
+            block_time=block_time,
+            transaction_hash=log.transaction_hash,
+            log_index=log.log_index,
+            topics=log.topics,
+            data=log.data,
+        )
+
+
+class FinalEvent(Event):
+    """A log in a finalized block."""
+
+
+class SoftEvent(Event):
+    """A log in a canonical block that is not final yet: it may be taken back."""
+
 
 EventHandler = Callable[[AsyncConnection[TupleRow], FinalEvent], Awaitable[None]]
 """Applies an event, in the transaction that moves the indexer's cursor past it."""
+
+
+class HeadHandler(Protocol):
+    """Who wants to know early what may still be taken back."""
+
+    async def seen(self, conn: AsyncConnection[TupleRow], event: SoftEvent) -> None:
+        """A block brought an event. Runs in the transaction that keeps the block."""
+
+    async def undone(self, conn: AsyncConnection[TupleRow], event: SoftEvent) -> None:
+        """The event's block is no longer canonical. Runs in the transaction that says so, the latest event first."""
+
+    async def at_head(self, node: Node, head: Block, epoch: int, *, touched: bool) -> None:
+        """Everything up to the head is read; `touched` if events came or went since the last time."""
+
+
+class LogsLostHandler(Protocol):
+    """Who can go on without logs, by the contract's state alone."""
+
+    async def logs_lost(self, node: Node, finalized: Block, epoch: int) -> int:
+        """No node gives the logs of a final block. Give how much was found out otherwise."""
 
 
 class CallSource(Protocol):

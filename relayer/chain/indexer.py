@@ -1,22 +1,27 @@
-"""Reading the contract's logs, each once, and only where nothing can be taken back: up to the finalized block."""
+"""Reading the contract's logs: each once where nothing can be taken back, early and with care where it can.
+
+A pass reads one range of final blocks and applies their events. Once it has caught up it follows the head, and reads
+an older range a second time. All of it goes on from what the database holds, however long nobody looked.
+"""
 
 import structlog
 
 from relayer.chain import log_repository as repository
-from relayer.chain.calls import EventHandler, FinalEvent
-from relayer.chain.health import FinalityViolationError
+from relayer.chain.calls import EventHandler, FinalEvent, HeadHandler, LogsLostHandler
+from relayer.chain.head_follower import HeadFollower
+from relayer.chain.log_reader import FinalLogs, IndexerMetrics, LogReader
 from relayer.chain.log_repository import Cursor
-from relayer.chain.node import LogRange, Node
+from relayer.chain.node import Block, Node
 from relayer.chain.providers import Providers
+from relayer.chain.ranges import RangeSize
 from relayer.chain.rpc import RpcError, RpcUnavailableError
+from relayer.chain.second_scan import SecondScan, SecondScanPolicy
 from relayer.model.clock import Clock
 from relayer.store import leases
 from relayer.store.database import Database
 
 LEASE = "indexer"
 """The lease under which one indexer leads."""
-
-_MAX_RANGE = 1_000
 
 _log = structlog.get_logger()
 
@@ -30,8 +35,12 @@ class Indexer:
         chain_id: the id under which logs and cursor are kept.
         address: the contract, 20 bytes.
         first_block: where a new cursor starts.
-        handler: applies each event, in the transaction that moves the cursor past it.
+        handler: applies each final event, in the transaction that moves the cursor past it.
         clock: gives the time of the cursor's moves.
+        head: is told early of what may be taken back; without it nothing above the finalized block is read.
+        lost: goes on by the contract's state where no node gives logs.
+        second: when a final range is read again.
+        metrics: where differences are counted.
 
     """
 
@@ -45,7 +54,12 @@ class Indexer:
         first_block: int,
         handler: EventHandler,
         clock: Clock,
+        head: HeadHandler | None = None,
+        lost: LogsLostHandler | None = None,
+        second: SecondScanPolicy | None = None,
+        metrics: IndexerMetrics | None = None,
     ) -> None:
+        metrics = metrics or IndexerMetrics()
         self._db = db
         self._providers = providers
         self._chain_id = chain_id
@@ -53,76 +67,109 @@ class Indexer:
         self._first_block = first_block
         self._handler = handler
         self._clock = clock
-        self._range = _MAX_RANGE
+        self._head = head
+        self._lost = lost
+        self._size = RangeSize()
+        self._reader = LogReader(providers, address, metrics)
+        self._second = SecondScan(
+            db,
+            providers,
+            self._reader,
+            handler,
+            metrics,
+            policy=second or SecondScanPolicy(),
+            lease=LEASE,
+            clock=clock,
+            chain_id=chain_id,
+            address=address,
+        )
+        self._follower = (
+            None
+            if head is None
+            else HeadFollower(
+                db, self._reader, head, metrics, lease=LEASE, chain_id=chain_id, address=address
+            )
+        )
 
     async def run_pass(self, epoch: int) -> int:
-        """Read and apply one range of final blocks, under the lease's epoch.
+        """Read and apply one range of final blocks, then what lies above, under the lease's epoch.
 
         Returns:
-            The number of blocks read; 0 if there is no new final block.
+            The number of blocks read; 0 if there is no new block.
 
         Raises:
             UnavailableError: node or database are away, or the node lags behind the cursor.
-            RpcError: the node refuses to give the logs of a single block.
+            RpcError: no node gives the logs of a single block, nor its receipts.
             FinalityViolationError: a block that was final has another hash now. Nothing goes on until a human looks.
             LeaseLostError: another process leads.
 
         """
-        async with self._db.transaction() as conn:
-            await leases.require(conn, LEASE, epoch)
-            cursor = await repository.cursor_of(
-                conn, self._chain_id, self._address, self._first_block, self._clock()
-            )
+        cursor = await self._cursor(epoch)
         await self._providers.look()
         node = Node(self._providers.pinned())
-        finalized = await self._finalized_height(node)
+        latest, finalized = await node.heads()
         await self._check_continuity(node, cursor, finalized)
-        if finalized < cursor.next_block:
-            return 0
-        last, found = await self._read(node, cursor.next_block, finalized)
-        await self._apply(epoch, cursor, last, found)
-        self._range = min(2 * self._range, _MAX_RANGE)
-        return last - cursor.next_block + 1
+        read = 0
+        if finalized.number >= cursor.next_block:
+            read = await self._read_final(node, cursor, finalized, epoch)
+            if cursor.next_block + read <= finalized.number:
+                return read
+            cursor = await self._cursor(epoch)
+        if self._follower is not None:
+            read += await self._follower.follow(node, cursor, latest, epoch)
+        return read + await self._second.run(cursor, epoch)
 
-    async def _finalized_height(self, node: Node) -> int:
-        block = await node.block("finalized")
-        if block is None:
-            raise node.rpc.nonsense("the node has no finalized block")
-        return block.number
+    async def _cursor(self, epoch: int) -> Cursor:
+        async with self._db.transaction() as conn:
+            await leases.require(conn, LEASE, epoch)
+            return await repository.cursor_of(
+                conn, self._chain_id, self._address, self._first_block, self._clock()
+            )
 
-    async def _check_continuity(self, node: Node, cursor: Cursor, finalized: int) -> None:
+    async def _check_continuity(self, node: Node, cursor: Cursor, finalized: Block) -> None:
         if cursor.last_hash is None:
             return
         height = cursor.next_block - 1
         block = await node.block(height)
-        address = node.rpc.address
         if block is not None and block.hash != cursor.last_hash:
-            raise FinalityViolationError(
+            reason = (
                 f"block {height} of chain {self._chain_id} was final as 0x{cursor.last_hash.hex()}, but the node at "
-                f"{address} has 0x{block.hash.hex()}; check that this is the same chain before going on"
+                f"{node.rpc.address} has 0x{block.hash.hex()}"
             )
-        if block is None or finalized < height:
+            self._providers.distrust(node.rpc, reason)
+            # Where another node is left, the next pass reads from it; where none is, this says so.
+            self._providers.pinned()
+            raise node.rpc.nonsense(reason)
+        if block is None or finalized.number < height:
             raise node.rpc.nonsense(
-                f"the node's finalized block {finalized} lies below block {height}, which was read already"
+                f"the node's finalized block {finalized.number} lies below block {height}, which was read already"
             )
 
-    async def _read(self, node: Node, first: int, finalized: int) -> tuple[int, LogRange]:
-        """The last block read, and the logs up to it; half the range after each error, down to one block."""
-        while True:
-            last = min(first + self._range - 1, finalized)
-            try:
-                return last, await node.logs(self._address, first, last)
-            except RpcError as error:
-                if last == first:
-                    raise
-                self._range = (last - first + 1) // 2
-                _log.info("log_range_halved", blocks=self._range, reason=error.message)
-            except RpcUnavailableError:
-                # Too much may have been asked for, so the next pass asks for less.
-                self._range = max(1, (last - first + 1) // 2)
-                raise
+    async def _read_final(self, node: Node, cursor: Cursor, finalized: Block, epoch: int) -> int:
+        """Read and apply the next range; give its number of blocks."""
+        try:
+            reading = await self._read(node, cursor.next_block, finalized.number)
+        except (RpcError, RpcUnavailableError):
+            if self._lost is not None:
+                await self._lost.logs_lost(node, finalized, epoch)
+            raise
+        if self._follower is not None:
+            reading = await self._follower.with_early_blocks(node, cursor, reading)
+        await self._apply(epoch, cursor, reading)
+        return reading.last - cursor.next_block + 1
 
-    async def _apply(self, epoch: int, cursor: Cursor, last: int, found: LogRange) -> None:
+    async def _read(self, node: Node, first: int, finalized: int) -> FinalLogs:
+        """Read from the pinned node; from each of the others where it gives no logs."""
+        others = [Node(rpc) for rpc in self._providers.usable() if rpc is not node.rpc]
+        for other in (node, *others[:-1]) if others else ():
+            try:
+                return await self._reader.final(other, self._size, first, finalized)
+            except (RpcError, RpcUnavailableError) as error:
+                _log.warning("logs_refused", node=other.rpc.address, reason=str(error))
+        return await self._reader.final(others[-1] if others else node, self._size, first, finalized)
+
+    async def _apply(self, epoch: int, cursor: Cursor, reading: FinalLogs) -> None:
+        found = reading.found
         async with self._db.transaction() as conn:
             await leases.require(conn, LEASE, epoch)
             moved = await repository.advance(
@@ -130,23 +177,15 @@ class Indexer:
                 self._chain_id,
                 self._address,
                 expected=cursor.next_block,
-                last=found.blocks[last],
+                last=found.blocks[reading.last],
                 at=self._clock(),
             )
             if not moved:
-                raise leases.LeaseLostError("the indexer's cursor was moved by another process")
-            await repository.add_blocks(conn, self._chain_id, found.blocks.values())
+                raise leases.LeaseLostError(LEASE)
+            await repository.add_blocks(conn, self._chain_id, found.blocks.values(), finalized=True)
             for log in found.logs:
-                if await repository.add_log(conn, self._chain_id, log):
-                    event = FinalEvent(
-                        chain_id=self._chain_id,
-                        address=log.address,
-                        block_number=log.block_number,
-                        block_hash=log.block_hash,
-                        block_time=found.blocks[log.block_number].mined_at,
-                        transaction_hash=log.transaction_hash,
-                        log_index=log.log_index,
-                        topics=log.topics,
-                        data=log.data,
-                    )
-                    await self._handler(conn, event)
+                if await repository.add_log(conn, self._chain_id, log, finalized=True):
+                    mined_at = found.blocks[log.block_number].mined_at
+                    await self._handler(conn, FinalEvent.of(self._chain_id, log, mined_at))
+            if self._follower is not None:
+                await self._follower.settle(conn, cursor.next_block, reading)

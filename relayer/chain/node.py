@@ -5,11 +5,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
 
-from relayer.chain.rpc import JsonRpc, Request
+from relayer.chain.rpc import JsonRpc, Request, RpcError
 
 Tag = Literal["latest", "finalized"]
 
 _Parsed = TypeVar("_Parsed")
+
+_BLOOM_BYTES = 256
+# Up to so many blocks a range of logs is read with all its headers.
+_EVERY_HEADER = 128
+_RECEIPTS_AT_ONCE = 100
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,13 @@ class Block:
     hash: bytes
     parent_hash: bytes
     mined_at: datetime
+
+
+@dataclass(frozen=True)
+class Header(Block):
+    """A block's header with the bloom filter over its logs, 256 bytes."""
+
+    bloom: bytes
 
 
 @dataclass(frozen=True)
@@ -69,10 +81,13 @@ class Sight:
 
 @dataclass(frozen=True)
 class LogRange:
-    """The logs of a range of blocks, with the headers of its last block and of every block that has a log."""
+    """The logs of a range of blocks, with the headers of its last block and of every block that has a log.
+
+    Short ranges come with every header, each the child of the one before it.
+    """
 
     logs: tuple[Log, ...]
-    blocks: dict[int, Block]
+    blocks: dict[int, Header]
 
 
 class Node:
@@ -110,10 +125,22 @@ class Node:
         answer = await self.rpc.call(*_block_request(which))
         return None if answer is None else self._parse("eth_getBlockByNumber", _block, answer)
 
+    async def heads(self) -> tuple[Block, Block]:
+        """Give the latest and the finalized block, from one exchange."""
+        latest, finalized = await self.rpc.batch([_block_request("latest"), _block_request("finalized")])
+        if finalized is None:
+            raise self.rpc.nonsense("the node has no finalized block")
+        method = "eth_getBlockByNumber"
+        return self._parse(method, _block, latest), self._parse(method, _block, finalized)
+
     async def blocks(self, heights: Sequence[int]) -> dict[int, Block]:
         """Give the canonical blocks of these heights, without those that the node does not have."""
+        return dict(await self.headers(heights))
+
+    async def headers(self, heights: Sequence[int]) -> dict[int, Header]:
+        """Give the headers of the canonical blocks of these heights, without those that the node does not have."""
         answers = await self.rpc.batch([_block_request(height) for height in heights])
-        parsed = [self._parse("eth_getBlockByNumber", _block, answer) for answer in answers if answer]
+        parsed = [self._parse("eth_getBlockByNumber", _header, answer) for answer in answers if answer]
         return {block.number: block for block in parsed}
 
     async def account(self, address: bytes) -> AccountView:
@@ -152,12 +179,13 @@ class Node:
         found, finalized = await self.rpc.batch([("eth_getLogs", (query,)), _block_request("finalized")])
         if self._parse("eth_getBlockByNumber", _block, finalized).number < last:
             raise self.rpc.nonsense(f"its finalized block fell back below block {last}")
-        logs = sorted(
-            self._parse("eth_getLogs", _logs, found), key=lambda log: (log.block_number, log.log_index)
-        )
-        blocks = await self.blocks(sorted({log.block_number for log in logs} | {last}))
+        logs = self._in_order(found)
+        whole = range(first, last + 1) if last - first < _EVERY_HEADER else ()
+        blocks = await self.headers(sorted({log.block_number for log in logs} | {last, *whole}))
         if last not in blocks:
             raise self.rpc.nonsense(f"block {last} is missing below its finalized block")
+        for height in whole[1:]:
+            self._require_child(blocks.get(height), blocks.get(height - 1), height)
         for log in logs:
             block = blocks.get(log.block_number)
             if log.address != address or not first <= log.block_number <= last:
@@ -165,6 +193,57 @@ class Node:
             if block is None or block.hash != log.block_hash:
                 raise self.rpc.nonsense(f"logs and header of block {log.block_number} do not agree")
         return LogRange(tuple(logs), blocks)
+
+    async def logs_of_blocks(self, address: bytes, hashes: Sequence[bytes]) -> list[tuple[Log, ...]]:
+        """Give the logs of a contract in each of these blocks, which are asked for by hash (EIP-234)."""
+        queries = [{"address": _hex(address), "blockHash": _hex(one)} for one in hashes]
+        answers = await self.rpc.batch([("eth_getLogs", (query,)) for query in queries])
+        return [
+            tuple(self._only_of(address, block_hash, self._in_order(answer)))
+            for block_hash, answer in zip(hashes, answers, strict=True)
+        ]
+
+    async def logs_of_receipts(self, address: bytes, block: Block) -> tuple[Log, ...]:
+        """Give the logs of a contract in a block from the receipts of its transactions.
+
+        For a block that has more logs than a node gives at once, and for one whose logs a node seems to have lost.
+        """
+        try:
+            receipts = await self.rpc.call("eth_getBlockReceipts", (_hex(block.hash),))
+        except RpcError:
+            receipts = await self._receipts_one_by_one(block)
+        if not isinstance(receipts, list):
+            raise self.rpc.nonsense(f"it gives no receipts of block {block.number}")
+        wanted = [
+            log
+            for receipt in receipts
+            for log in self._parse("eth_getBlockReceipts", _logs_member, receipt)
+            if self._parse("eth_getBlockReceipts", _address, log) == address
+        ]
+        return tuple(self._only_of(address, block.hash, self._in_order(wanted)))
+
+    async def _receipts_one_by_one(self, block: Block) -> list[Any]:
+        answer = await self.rpc.call("eth_getBlockByHash", (_hex(block.hash), False))
+        hashes = self._parse("eth_getBlockByHash", _transactions, answer)
+        receipts: list[Any] = []
+        for at in range(0, len(hashes), _RECEIPTS_AT_ONCE):
+            chunk = hashes[at : at + _RECEIPTS_AT_ONCE]
+            receipts += await self.rpc.batch([("eth_getTransactionReceipt", (one,)) for one in chunk])
+        return receipts
+
+    def _in_order(self, answer: Any) -> list[Log]:
+        return sorted(
+            self._parse("eth_getLogs", _logs, answer), key=lambda log: (log.block_number, log.log_index)
+        )
+
+    def _only_of(self, address: bytes, block_hash: bytes, logs: list[Log]) -> list[Log]:
+        if any(log.address != address or log.block_hash != block_hash for log in logs):
+            raise self.rpc.nonsense("it gave logs of another block or contract than was asked for")
+        return logs
+
+    def _require_child(self, block: Block | None, parent: Block | None, height: int) -> None:
+        if block is None or parent is None or block.parent_hash != parent.hash:
+            raise self.rpc.nonsense(f"its block {height} is not the child of its block {height - 1}")
 
     def _parse(self, method: str, parse: Callable[[Any], _Parsed], answer: Any) -> _Parsed:
         try:
@@ -183,6 +262,13 @@ def _block(answer: Any) -> Block:
         hash=_bytes(answer["hash"], 32),
         parent_hash=_bytes(answer["parentHash"], 32),
         mined_at=datetime.fromtimestamp(_quantity(answer["timestamp"]), UTC),
+    )
+
+
+def _header(answer: Any) -> Header:
+    block = _block(answer)
+    return Header(
+        block.number, block.hash, block.parent_hash, block.mined_at, _bytes(answer["logsBloom"], _BLOOM_BYTES)
     )
 
 
@@ -209,6 +295,18 @@ def _logs(answer: Any) -> list[Log]:
         )
         for log in answer
     ]
+
+
+def _logs_member(receipt: Any) -> list[Any]:
+    return list(receipt["logs"])
+
+
+def _address(log: Any) -> bytes:
+    return _bytes(log["address"], 20)
+
+
+def _transactions(block: Any) -> list[str]:
+    return [str(one) for one in block["transactions"]]
 
 
 def _quantity(value: Any) -> int:

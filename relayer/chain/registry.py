@@ -55,9 +55,18 @@ _FUNCTIONS = _entries("function")
 # The compiler's own two errors are in no ABI.
 _COMPILER_ERRORS = (_Entry("Error", ("string",), ()), _Entry("Panic", ("uint256",), ()))
 _ERRORS = {entry.hash[:_SELECTOR_BYTES]: entry for entry in (*_entries("error").values(), *_COMPILER_ERRORS)}
-BATCH_CONFIRMED_TOPIC = _entries("event")["BatchConfirmed"].hash
+_EVENTS = _entries("event")
+EVENT_TOPICS = tuple(entry.hash for entry in _EVENTS.values())
+"""First topics of everything that the registry tells."""
+BATCH_CONFIRMED_TOPIC = _EVENTS["BatchConfirmed"].hash
 """First topic of the event that announces a batch."""
+JOBS_REVOKED_TOPIC = _EVENTS["JobsRevoked"].hash
+"""First topic of the event that announces revocations."""
 _BATCH_CONFIRMED_DATA = ("uint32", "uint8", "(uint64,uint256,bytes32)[]")
+_JOBS_REVOKED_DATA = ("(uint64,uint256)[]",)
+
+At = int | str | dict[str, Any]
+"""A block by height, by tag, or by hash (EIP-1898)."""
 
 
 @dataclass(frozen=True)
@@ -142,9 +151,28 @@ class RegistryClient:
             words=tuple(Word(index, mask, root) for index, mask, root in words),
         )
 
+    @staticmethod
+    def decode_jobs_revoked(topics: Sequence[bytes], data: bytes) -> dict[int, int]:
+        """Decode a `JobsRevoked` log: the mask of revoked tickets by word.
+
+        Raises:
+            ValueError: the log is none.
+
+        """
+        if len(topics) != 3 or topics[0] != JOBS_REVOKED_TOPIC:
+            raise ValueError("the log is no JobsRevoked")
+        try:
+            (words,) = decode(_JOBS_REVOKED_DATA, data)
+        except DecodingError as error:
+            raise ValueError(f"the data of a JobsRevoked do not decode: {error}") from None
+        masks: dict[int, int] = {}
+        for index, mask in words:
+            masks[index] = masks.get(index, 0) | mask
+        return masks
+
     decode_error = staticmethod(decode_error)
 
-    async def batch(self, root: bytes, block: int | str = "latest") -> BatchInfo | None:
+    async def batch(self, root: bytes, block: At = "latest") -> BatchInfo | None:
         """What the registry keeps under a root at a block (height or tag); None if nothing."""
         ((submitter, confirmed_at, jobs, approvals, version),) = await self._read("batch", root, block=block)
         if version == 0:
@@ -153,17 +181,22 @@ class RegistryClient:
             bytes.fromhex(submitter[2:]), datetime.fromtimestamp(confirmed_at, UTC), jobs, approvals, version
         )
 
-    async def word(self, index: int, block: int | str = "latest") -> tuple[int, int]:
+    async def word(self, index: int, block: At = "latest") -> tuple[int, int]:
         """The spent and the revoked tickets of a word, as masks."""
         confirmed, revoked = await self._read("word", index, block=block)
         return confirmed, revoked
 
-    async def paused(self, block: int | str = "latest") -> bool:
+    async def paused(self, block: At = "latest") -> bool:
         """Whether confirming is stopped."""
         (paused,) = await self._read("paused", block=block)
         return bool(paused)
 
-    async def _read(self, name: str, *arguments: Any, block: int | str) -> tuple[Any, ...]:
+    async def has_role(self, role: bytes, account: bytes, block: At = "latest") -> bool:
+        """Whether an account has a role."""
+        (has,) = await self._read("hasRole", role, f"0x{account.hex()}", block=block)
+        return bool(has)
+
+    async def _read(self, name: str, *arguments: Any, block: At) -> tuple[Any, ...]:
         address = f"0x{self.address.hex()}"
         call = {"to": address, "data": f"0x{_encode_call(name, *arguments).hex()}"}
         at = hex(block) if isinstance(block, int) else block

@@ -10,11 +10,13 @@ from typing import Any
 import httpx2
 import pytest
 from eth_account import Account
+from prometheus_client import CollectorRegistry
 
 from relayer.chain.answers import AnswerClass
 from relayer.chain.depth import DepthFinalRpc
 from relayer.chain.health import FinalityViolationError, HealthPolicy, NodeState, WrongChainError
 from relayer.chain.node import Node
+from relayer.chain.provider_metrics import ProviderMetrics
 from relayer.chain.providers import Providers
 from relayer.chain.rpc import JsonRpc, RpcUnavailableError
 from relayer.chain.throttle import Throttle, says_too_many
@@ -318,3 +320,16 @@ async def test_no_address_of_a_node_shows_its_key() -> None:
     assert "secret" not in str(caught.value)
     assert "hidden" not in str(caught.value)
     assert httpx2.URL(url).host in str(caught.value)
+
+
+async def test_every_state_and_lag_has_a_metric(pool: Pool) -> None:
+    await pool.second.call("anvil_mine", [hex(9)])
+    providers = pool.providers()
+    await providers.look()
+    registry = CollectorRegistry()
+    registry.register(ProviderMetrics(providers))
+    node = {"chain": str(CHAIN_ID), "node": pool.first.address}
+    assert registry.get_sample_value("jobseal_node_head_lag_blocks", node) == 9
+    assert registry.get_sample_value("jobseal_node_state", node | {"state": "lagging"}) == 1
+    assert registry.get_sample_value("jobseal_node_state", node | {"state": "alive"}) == 0
+    assert registry.get_sample_value("jobseal_finality_stalled", {"chain": str(CHAIN_ID)}) == 0

@@ -1,0 +1,57 @@
+"""What others confirm on the same registry: it is imported, and where it holds our tickets a human has to look."""
+
+from datetime import datetime
+
+import structlog
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from relayer.batches import foreign_repository as repository
+from relayer.chain.calls import FinalEvent
+from relayer.chain.registry import BatchConfirmed
+from relayer.seal.commitment import bit, word
+from relayer.seal.tree import WORD_TICKETS, Word
+
+# Words so far ahead of what is given out are left alone: jumping past whatever anybody with the role names could use up
+# a lane for good. They are met, if ever, as spent tickets.
+_FARTHEST_JUMP = 1 << 24
+
+_log = structlog.get_logger(__name__)
+
+
+async def import_foreign(
+    conn: AsyncConnection[TupleRow], event: FinalEvent, batch: BatchConfirmed, at: datetime
+) -> None:
+    """Keep a final batch whose root is not ours, stop what of ours it makes impossible, and skip its words.
+
+    Jobs stay as they are; which of their tickets are burnt is noted. Doing it twice changes nothing.
+    """
+    registry = await repository.registry_id(conn, event.chain_id, event.address)
+    if registry is None or not await repository.insert_external(conn, registry, event, batch):
+        return
+    root = f"0x{batch.root.hex()}"
+    _log.warning("external_batch", root=root, submitter=f"0x{batch.submitter.hex()}", jobs=batch.jobs)
+    masks = {one.index: one.mask for one in batch.words}
+    burnt = [
+        (ticket, job_id)
+        for ticket, job_id in await repository.jobs_in_words(conn, registry, list(masks))
+        if masks[word(ticket)] >> bit(ticket) & 1
+    ]
+    if burnt:
+        await repository.insert_burnt(conn, registry, batch.root, burnt, at)
+        tickets = [ticket for ticket, _ in burnt]
+        detail = f"{len(burnt)} of our tickets were confirmed under the foreign root {root}"
+        stopped = await repository.stop_batches_with(conn, registry, tickets, detail)
+        _log.critical("tickets_burnt", root=root, tickets=len(burnt), batches=[str(one) for one in stopped])
+    await _skip(conn, registry, batch.lane, batch.words[-1])
+
+
+async def _skip(conn: AsyncConnection[TupleRow], registry: int, lane: int, last: Word) -> None:
+    drawn = await repository.next_ticket(conn, registry, lane)
+    if drawn is None:
+        return
+    highest = last.index * WORD_TICKETS + WORD_TICKETS - 1
+    if highest - drawn > _FARTHEST_JUMP:
+        _log.error("foreign_words_far_ahead", registry=registry, lane=lane, tickets=highest - drawn)
+    elif highest >= drawn:
+        await repository.jump_tickets_past(conn, registry, highest)
