@@ -16,6 +16,7 @@ from relayer.model.errors import JobsealError
 from relayer.model.ids import from_public
 from relayer.settings import AdminDatabaseSettings, DatabaseSettings, KeySettings
 from relayer.store.database import Database
+from relayer.telemetry import logs
 from relayer.tenants.administration import Administration
 from relayer.tenants.audit import Actor, ActorType, Origin
 from relayer.tenants.audit_chain import TENANT_PREFIX
@@ -86,7 +87,8 @@ def with_database(settings: DatabaseSettings, work: Callable[[Database], Awaitab
             return await work(db)
 
     try:
-        return asyncio.run(run())
+        with logs.quiet():
+            return asyncio.run(run())
     except psycopg.errors.InsufficientPrivilege as error:
         raise SessionError(
             f"the database refuses this to the role of the URL ({error.diag.message_primary}); "
