@@ -209,6 +209,14 @@ bench-api: setup .tools/bench/.stamp ## The API beside the barest application th
 bench-indexer: setup ## Logs read and decoded by the indexer beside web3.py, in one run
 	python -m bench.indexer $(ARGS)
 
+.PHONY: simulate-batches
+simulate-batches: setup ## What drawing tickets by duration and the batching policy save, on mixes of jobs
+	python -m bench.batches $(ARGS)
+
+.PHONY: bench-seal
+bench-seal: setup ## How long sealing batches of up to 131,072 jobs takes
+	python -m bench.batches.seal $(ARGS)
+
 .PHONY: soak
 soak: setup ## The job engine under load while its parts are killed (SECONDS=120)
 	python -m bench.soak $(SECONDS)

@@ -3,13 +3,11 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 
-from bench.batches.mixes import SYNTHETIC, Mix, submissions
-from bench.batches.recorded import RECORDED
+from bench.batches.mixes import SYNTHETIC, submissions
 from bench.batches.simulation import Result, Sealing, Simulation, Tickets
 from relayer.batches.policy import Policy
 
@@ -34,12 +32,12 @@ class _Run:
     def result(self) -> Result:
         price = None if self.gwei is None else int(self.gwei * _GWEI)
         simulation = Simulation(_POLICY, tickets=self.tickets, sealing=self.sealing, gas_price=price)
-        jobs = submissions(_mixes()[self.mix], self.per_minute, self.minutes, self.seed)
+        jobs = submissions(SYNTHETIC[self.mix], self.per_minute, self.minutes, self.seed)
         batches = simulation.run(jobs, until=60.0 * self.minutes)
         return Result.of([one for one in batches if one.at > 60 * _SETTLED_AFTER_MINUTES], _POLICY.max_age)
 
     def line(self, result: Result) -> str:
-        name = _mixes()[self.mix].name
+        name = SYNTHETIC[self.mix].name
         price = "" if self.gwei is None else f", gas at {self.gwei:g} gwei"
         return (
             f"| {name} | {self.tickets} | {self.sealing}{price} | {result.gas_a_job:,.0f} | {result.jobs_a_word:,.0f} "
@@ -48,22 +46,15 @@ class _Run:
         )
 
 
-def _mixes() -> Sequence[Mix]:
-    return (*SYNTHETIC, *RECORDED)
-
-
 def _runs(per_minute: int, minutes: int, seed: int) -> list[_Run]:
     variants = (
         (Tickets.ONE_SEQUENCE, Sealing.ALL_FINISHED, None),
-        (Tickets.BY_DURATION, Sealing.ALL_FINISHED, None),
         (Tickets.BY_DURATION, Sealing.POLICY, None),
-        (Tickets.BY_DURATION, Sealing.POLICY, 10.0),
         (Tickets.BY_DURATION, Sealing.POLICY, 1.0),
-        (Tickets.BY_DURATION, Sealing.POLICY, 0.01),
     )
     return [
         _Run(mix, tickets, sealing, gwei, per_minute, minutes, seed)
-        for mix in range(len(_mixes()))
+        for mix in range(len(SYNTHETIC))
         for tickets, sealing, gwei in variants
     ]
 

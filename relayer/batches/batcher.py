@@ -1,8 +1,9 @@
 """The batcher: seals finished jobs together, as the policy says."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
+from uuid import UUID
 
 import structlog
 from psycopg import AsyncConnection
@@ -14,7 +15,6 @@ from relayer.batches.policy import Policy, WaitingWord, choose, may_be_due
 from relayer.batches.records import FinishedJob
 from relayer.jobs.transition import Change, transition
 from relayer.model.clock import Clock
-from relayer.model.ids import new_id
 from relayer.model.lifecycle import JobState
 from relayer.seal.commitment import Domain, leaf
 from relayer.seal.tree import Seal, seal_batch
@@ -28,8 +28,14 @@ NAME = "batcher"
 
 # Of how many batches' jobs the fullest words are picked where more wait than one batch may have.
 _LOOK_AHEAD = 2
+# Bounds the size of one statement, and for how long it holds the event loop.
+_CHUNK = 1_000
 
 _log = structlog.get_logger(__name__)
+
+
+class _MovedError(Exception):
+    """A job that was to be sealed is no longer as it was read, or was sealed by somebody else."""
 
 
 class Batcher:
@@ -68,7 +74,7 @@ class Batcher:
         self._gas_price = gas_price
 
     async def run_pass(self, epoch: int) -> int:
-        """Seal at most one batch, in one transaction; give the number of its jobs, 0 when none is due.
+        """Seal at most one batch, all of it in one transaction; give the number of its jobs, 0 when none is due.
 
         Of a registry that is frozen nothing is sealed.
 
@@ -77,25 +83,35 @@ class Batcher:
 
         """
         gas_price = None if self._gas_price is None else await self._gas_price()
+        now = self._clock()
         async with self._db.transaction() as conn:
             await leases.require(conn, NAME, epoch)
-            now = self._clock()
-            chosen = await self._choose(conn, now, gas_price)
-            if not chosen:
-                return 0
-            jobs = await repository.lock_finished(
-                conn, self._registry.id, [one.index for one in chosen], self._policy.max_jobs
+            words = await self._choose(conn, now, gas_price)
+            jobs = words and await repository.finished(
+                conn, self._registry.id, [one.index for one in words], self._policy.max_jobs
             )
-            if not self._is_enough(jobs, chosen, now):
-                return 0
-            leaves, seal = await asyncio.to_thread(self._seal, jobs)
-            # Before the commit that shows the batch to the sender: a manifest of no batch harms nobody, but a batch on
-            # chain without its manifest could not be restored.
-            await self._write_manifest(seal.root, jobs)
-            batch_id = new_id()
-            await repository.insert_batch(
+        if not jobs:
+            return 0
+        # No transaction is open meanwhile: the trees of a large batch take seconds.
+        leaves, seal = await asyncio.to_thread(self._seal, jobs)
+        # Before the commit that shows the batch to the sender: a manifest of no batch harms nobody, but a batch on chain
+        # without its manifest could not be restored.
+        await self._write_manifest(seal.root, jobs)
+        try:
+            batch_id = await self._keep(epoch, jobs, leaves, seal, now)
+        except _MovedError:
+            return 0
+        _log.info("batch_sealed", batch=str(batch_id), root=f"0x{seal.root.hex()}", jobs=len(jobs))
+        return len(jobs)
+
+    async def _keep(
+        self, epoch: int, jobs: Sequence[FinishedJob], leaves: Mapping[int, bytes], seal: Seal, now: datetime
+    ) -> UUID:
+        """Store a batch and move its jobs into it, or nothing of it where one of them has moved."""
+        async with self._db.transaction() as conn:
+            await leases.require(conn, NAME, epoch)
+            batch_id = await repository.insert_batch(
                 conn,
-                batch_id=batch_id,
                 registry_id=self._registry.id,
                 lane=STANDARD_LANE,
                 root=seal.root,
@@ -103,25 +119,16 @@ class Batcher:
                 leaves=leaves,
                 at=now,
             )
-            won = await transition(
-                conn,
-                [
-                    Change(
-                        job_id=job.id,
-                        version=job.state_version,
-                        source=JobState.COMPLETED,
-                        target=JobState.CONFIRMING,
-                        actor=NAME,
-                        batch_id=batch_id,
-                    )
-                    for job in jobs
-                ],
-                now,
-            )
-            assert len(won) == len(jobs), "a job moved while its row was locked"
+            if batch_id is None:
+                raise _MovedError
+            # Jobs are locked in the order of their ids, everywhere.
+            ordered = sorted(jobs, key=lambda job: job.id)
+            for start in range(0, len(ordered), _CHUNK):
+                changes = [_change(job, batch_id) for job in ordered[start : start + _CHUNK]]
+                if len(await transition(conn, changes, now)) < len(changes):
+                    raise _MovedError
             await run_time_repository.observe(conn, [job.id for job in jobs])
-        _log.info("batch_sealed", batch=str(batch_id), root=f"0x{seal.root.hex()}", jobs=len(jobs))
-        return len(jobs)
+        return batch_id
 
     async def _choose(
         self, conn: AsyncConnection[TupleRow], now: datetime, gas_price: int | None
@@ -148,17 +155,27 @@ class Batcher:
         )
         return choose(words, policy, now, gas_price)
 
-    def _is_enough(self, jobs: Sequence[FinishedJob], chosen: Sequence[WaitingWord], now: datetime) -> bool:
-        """Whether it is what was chosen, or must not wait for what others hold or have sealed of it."""
-        wanted = min(sum(one.jobs for one in chosen), self._policy.max_jobs)
-        return len(jobs) >= wanted or any(self._policy.is_due(job.result_ready_at, now) for job in jobs)
-
     def _seal(self, jobs: Sequence[FinishedJob]) -> tuple[dict[int, bytes], Seal]:
         leaves = {job.ticket: leaf(self._domain, job.confirmation) for job in jobs}
         return leaves, seal_batch(leaves)
 
     async def _write_manifest(self, root: bytes, jobs: Sequence[FinishedJob]) -> None:
-        tenants = {job.tenant_id: job.tenant_name for job in jobs}
-        manifest = Manifest(self._domain, [ManifestJob.of(job) for job in jobs], tenants)
-        data = await asyncio.to_thread(self._cipher.encrypt, root, manifest)
+        data = await asyncio.to_thread(self._manifest, root, jobs)
         await self._blobs.put_named(SPACE, root.hex(), data)
+
+    def _manifest(self, root: bytes, jobs: Sequence[FinishedJob]) -> bytes:
+        tenants = {job.tenant_id: job.tenant_name for job in jobs}
+        return self._cipher.encrypt(
+            root, Manifest(self._domain, [ManifestJob.of(job) for job in jobs], tenants)
+        )
+
+
+def _change(job: FinishedJob, batch_id: UUID) -> Change:
+    return Change(
+        job_id=job.id,
+        version=job.state_version,
+        source=JobState.COMPLETED,
+        target=JobState.CONFIRMING,
+        actor=NAME,
+        batch_id=batch_id,
+    )

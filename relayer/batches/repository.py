@@ -11,11 +11,15 @@ from psycopg.rows import TupleRow, class_row
 from relayer.batches.policy import Waiting, WaitingWord
 from relayer.batches.reasons import HoldReason, HumanReason
 from relayer.batches.records import ConfirmedJob, FinishedJob
+from relayer.model.ids import new_id
 from relayer.seal.tree import WORD_TICKETS, Word
 from relayer.store.ticket_repository import LANE_BITS
 
+# Of how many words jobs are read at a time: while rows become records nobody else of the event loop has a turn.
+_WORDS = 8
+
 # The order in which the results were ready; what lies far behind is looked at when what is before it is sealed.
-_FINISHED = """
+_OLDEST = """
 SELECT ticket, result_ready_at FROM jobs
 WHERE registry_id = %(registry)s AND state = 'completed' AND ticket BETWEEN %(first)s AND %(last)s
 ORDER BY result_ready_at LIMIT %(limit)s
@@ -23,7 +27,7 @@ ORDER BY result_ready_at LIMIT %(limit)s
 _WAITING = f"""
 SELECT count(*) AS jobs, min(result_ready_at) AS oldest,
        coalesce(sum(extract(epoch FROM %(at)s - result_ready_at)), 0)::float8 AS waited
-FROM ({_FINISHED}) f
+FROM ({_OLDEST}) f
 """  # noqa: S608  # constants only
 # Of a word whose last ticket was not given out, more will be.
 _WAITING_WORDS = f"""
@@ -34,17 +38,25 @@ SELECT w.*, w.jobs < {WORD_TICKETS} AND w.newest >= %(news)s AND (
 ) AS more_to_come
 FROM (SELECT ticket >> 8 AS index, count(*) AS jobs, min(result_ready_at) AS oldest, max(result_ready_at) AS newest,
              sum(extract(epoch FROM %(at)s - result_ready_at))::float8 AS waited
-      FROM ({_FINISHED}) f GROUP BY 1) w
+      FROM ({_OLDEST}) f GROUP BY 1) w
 """  # noqa: S608  # constants only
-_LOCK_FINISHED = f"""
+_FINISHED_OF_WORDS = f"""
 SELECT j.id, j.ticket, j.input_hash, j.output_hash, j.result_ready_at, j.salt, j.state_version, j.tenant_id,
        t.name AS tenant_name, j.kind, j.metadata, j.output_size, j.output_media_type, j.created_at
 FROM unnest(%(words)s::bigint[]) WITH ORDINALITY w (index, place)
 JOIN jobs j ON j.registry_id = %(registry)s AND j.state = 'completed'
            AND j.ticket BETWEEN w.index << 8 AND (w.index << 8) + {WORD_TICKETS - 1}
 JOIN tenants t ON t.id = j.tenant_id
-ORDER BY w.place, j.result_ready_at LIMIT %(limit)s FOR UPDATE OF j SKIP LOCKED
+ORDER BY w.place, j.result_ready_at LIMIT %(limit)s
 """  # noqa: S608  # constants only
+# A root is a batch's identity: jobs that were released and are sealed together again make the batch they were.
+_INSERT_BATCH = """
+INSERT INTO batches AS b (id, registry_id, lane, root, state, leaf_count, sealed_at) VALUES (%s, %s, %s, %s, 'sealed', %s, %s)
+ON CONFLICT (registry_id, root) DO UPDATE SET
+    state = 'sealed', sealed_at = excluded.sealed_at, reason = NULL, detail = NULL, retry_at = NULL
+WHERE b.state = 'released'
+RETURNING b.id, b.xmax = 0
+"""
 # Only what is held, or awaits the event of its confirmation, has a time to be tried again.
 _NEXT = """
 SELECT b.id FROM batches b
@@ -90,13 +102,17 @@ async def waiting_words(
         return await cursor.fetchall()
 
 
-async def lock_finished(
+async def finished(
     conn: AsyncConnection[TupleRow], registry_id: int, words: Sequence[int], limit: int
 ) -> list[FinishedJob]:
-    """Lock the finished jobs of words that nobody else holds, up to `limit`; in the order of the words, oldest first."""
+    """Give the finished jobs of words, up to `limit`; in the order of the words, oldest first."""
+    jobs: list[FinishedJob] = []
     async with conn.cursor(row_factory=class_row(FinishedJob)) as cursor:
-        await cursor.execute(_LOCK_FINISHED, {"registry": registry_id, "words": words, "limit": limit})
-        return await cursor.fetchall()
+        for start in range(0, len(words), _WORDS):
+            few, left = words[start : start + _WORDS], limit - len(jobs)
+            await cursor.execute(_FINISHED_OF_WORDS, {"registry": registry_id, "words": few, "limit": left})
+            jobs += await cursor.fetchall()
+    return jobs
 
 
 async def has_sealed(conn: AsyncConnection[TupleRow], registry_id: int) -> bool:
@@ -111,20 +127,27 @@ async def has_sealed(conn: AsyncConnection[TupleRow], registry_id: int) -> bool:
 async def insert_batch(
     conn: AsyncConnection[TupleRow],
     *,
-    batch_id: UUID,
     registry_id: int,
     lane: int,
     root: bytes,
     words: Iterable[Word],
     leaves: Mapping[int, bytes],
     at: datetime,
-) -> None:
-    """Store a sealed batch of a lane: its words, and its leaves by ticket."""
-    await conn.execute(
-        """INSERT INTO batches (id, registry_id, lane, root, state, leaf_count, sealed_at)
-           VALUES (%s, %s, %s, %s, 'sealed', %s, %s)""",
-        [batch_id, registry_id, lane, root, len(leaves), at],
-    )
+) -> UUID | None:
+    """Store a sealed batch of a lane: its words, and its leaves by ticket.
+
+    Returns:
+        Its id; that of the released batch that was the same and is sealed anew; None where the same is on its way.
+
+    """
+    cursor = await conn.execute(_INSERT_BATCH, [new_id(), registry_id, lane, root, len(leaves), at])
+    row = await cursor.fetchone()
+    if row is None:
+        return None
+    batch_id: UUID
+    batch_id, is_new = row
+    if not is_new:
+        return batch_id
     async with conn.cursor() as cursor:
         async with cursor.copy("COPY batch_words (batch_id, index, mask, root) FROM STDIN") as copy:
             for one in words:
@@ -132,6 +155,7 @@ async def insert_batch(
         async with cursor.copy("COPY batch_leaves (batch_id, ticket, leaf) FROM STDIN") as copy:
             for ticket, leaf in leaves.items():
                 await copy.write_row((batch_id, ticket, leaf))
+    return batch_id
 
 
 async def lock_next(conn: AsyncConnection[TupleRow], registry_id: int, at: datetime) -> UUID | None:

@@ -222,3 +222,41 @@ async def test_run_times_are_learnt_from_what_is_sealed(
     assert await _rows(relayer_db, "SELECT kind, seconds, jobs FROM run_times") == [("digest", 30.0, 100)]
     await seal(range(256, 356), 60)
     assert await _rows(relayer_db, "SELECT kind, seconds, jobs FROM run_times") == [("digest", 45.0, 200)]
+
+
+async def test_released_jobs_make_the_batch_they_were(
+    make_batcher: MakeBatcher, insert_finished: InsertFinished, owner_db: Database, epoch: int
+) -> None:
+    await insert_finished(range(2))
+    batcher = make_batcher(max_jobs=2)
+    assert await batcher.run_pass(epoch) == 2
+    before = await _rows(owner_db, "SELECT id, root FROM batches")
+    async with owner_db.transaction() as conn:
+        await conn.execute("UPDATE batches SET state = 'released'")
+        await conn.execute(
+            "UPDATE jobs SET state = 'completed', batch_id = NULL, state_version = state_version + 1"
+        )
+    assert await batcher.run_pass(epoch) == 2
+    assert await _rows(owner_db, "SELECT id, root FROM batches") == before
+    assert await _rows(owner_db, "SELECT DISTINCT state FROM batches") == [("sealed",)]
+    assert await _rows(owner_db, "SELECT count(*) FROM batch_leaves") == [(2,)]
+
+
+async def test_a_job_that_moved_meanwhile_leaves_no_batch(
+    make_batcher: MakeBatcher,
+    insert_finished: InsertFinished,
+    blobs: LocalBlobStore,
+    owner_db: Database,
+    epoch: int,
+) -> None:
+    class Interrupted(LocalBlobStore):
+        async def put_named(self, space: str, name: str, data: bytes) -> None:
+            async with owner_db.transaction() as conn:
+                await conn.execute("UPDATE jobs SET state_version = state_version + 1 WHERE ticket = 1")
+
+    await insert_finished(range(3))
+    store = Interrupted(blobs.path(bytes(32)).parents[2])
+    assert await make_batcher(max_jobs=3, store=store).run_pass(epoch) == 0
+    assert await _rows(owner_db, "SELECT 1 FROM batches") == []
+    assert await _rows(owner_db, "SELECT DISTINCT state FROM jobs") == [("completed",)]
+    assert await make_batcher(max_jobs=3).run_pass(epoch) == 3

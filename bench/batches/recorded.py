@@ -1,5 +1,0 @@
-"""Durations that were recorded."""
-
-from bench.batches.mixes import Mix
-
-RECORDED: tuple[Mix, ...] = ()
