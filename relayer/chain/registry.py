@@ -11,6 +11,7 @@ from eth_abi.abi import decode, encode
 from eth_abi.exceptions import DecodingError
 from eth_hash.backends.pysha3 import keccak256
 
+from relayer.chain.event_data import tuples, uint
 from relayer.chain.rpc import JsonRpc
 from relayer.seal.tree import Word
 
@@ -62,8 +63,6 @@ BATCH_CONFIRMED_TOPIC = _EVENTS["BatchConfirmed"].hash
 """First topic of the event that announces a batch."""
 JOBS_REVOKED_TOPIC = _EVENTS["JobsRevoked"].hash
 """First topic of the event that announces revocations."""
-_BATCH_CONFIRMED_DATA = ("uint32", "uint8", "(uint64,uint256,bytes32)[]")
-_JOBS_REVOKED_DATA = ("(uint64,uint256)[]",)
 
 At = int | str | dict[str, Any]
 """A block by height, by tag, or by hash (EIP-1898)."""
@@ -138,17 +137,15 @@ class RegistryClient:
         """
         if len(topics) != 4 or topics[0] != BATCH_CONFIRMED_TOPIC:
             raise ValueError("the log is no BatchConfirmed")
-        try:
-            jobs, approvals, words = decode(_BATCH_CONFIRMED_DATA, data)
-        except DecodingError as error:
-            raise ValueError(f"the data of a BatchConfirmed do not decode: {error}") from None
+        jobs, approvals = uint(data, 0, 32), uint(data, 1, 8)
+        words = tuples(data, 2, 3)
         return BatchConfirmed(
             root=topics[1],
             submitter=topics[2][-20:],
             lane=int.from_bytes(topics[3]),
             jobs=jobs,
             approvals=approvals,
-            words=tuple(Word(index, mask, root) for index, mask, root in words),
+            words=tuple(Word(uint(word, 0, 64), int.from_bytes(word[32:64]), word[64:]) for word in words),
         )
 
     @staticmethod
@@ -161,13 +158,10 @@ class RegistryClient:
         """
         if len(topics) != 3 or topics[0] != JOBS_REVOKED_TOPIC:
             raise ValueError("the log is no JobsRevoked")
-        try:
-            (words,) = decode(_JOBS_REVOKED_DATA, data)
-        except DecodingError as error:
-            raise ValueError(f"the data of a JobsRevoked do not decode: {error}") from None
         masks: dict[int, int] = {}
-        for index, mask in words:
-            masks[index] = masks.get(index, 0) | mask
+        for word in tuples(data, 0, 2):
+            index = uint(word, 0, 64)
+            masks[index] = masks.get(index, 0) | int.from_bytes(word[32:])
         return masks
 
     decode_error = staticmethod(decode_error)
