@@ -10,12 +10,14 @@ from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 
 import structlog
+from prometheus_client import CollectorRegistry
 
 from relayer import leading
 from relayer.batches.batcher import Batcher
 from relayer.batches.gas_price import GasPrice
 from relayer.batches.handlers import on_final_event
 from relayer.batches.head_watch import HeadWatch
+from relayer.batches.releaser import Releaser
 from relayer.batches.source import BatchSource
 from relayer.batches.state_fallback import StateFallback
 from relayer.chain.depth import DepthFinalRpc
@@ -27,11 +29,11 @@ from relayer.chain.indexer import LEASE as INDEXER_LEASE
 from relayer.chain.indexer import Indexer
 from relayer.chain.keystore import KeystoreSigner
 from relayer.chain.providers import Providers
-from relayer.chain.registry import RegistryClient
 from relayer.chain.remote_signer import RemoteSigner
 from relayer.chain.rpc import JsonRpc
 from relayer.chain.second_scan import SecondScanPolicy
 from relayer.chain.sender import Sender
+from relayer.chain.sender_metrics import SenderMetrics
 from relayer.chain.signer import Signer
 from relayer.jobs.blob_collector import BlobCollector
 from relayer.jobs.canceller import Canceller
@@ -218,7 +220,6 @@ def _chain_loops(
     signer: Signer,
     bells: HeadBells,
 ) -> list[Loop]:
-    rpc = nodes[0]
     policy = HealthPolicy(
         max_lag=chain.max_lag_blocks,
         no_new_heads_after=chain.no_new_heads_after,
@@ -226,7 +227,6 @@ def _chain_loops(
     )
     providers = Providers(nodes, registry.chain_id, policy=policy, clock=utc_now)
     blobs = LocalBlobStore(BlobSettings().folder)
-    client = RegistryClient(rpc, registry.chain_id, registry.address)
     fees = Fees(chain.max_fee_cap_gwei * GWEI, chain.fees)
 
     async def market() -> Market:
@@ -236,13 +236,18 @@ def _chain_loops(
     batcher = Batcher(db, blobs, registry, BatcherSettings(), utc_now, gas_price=GasPrice(market, utc_now))
     sender = Sender(
         db,
-        rpc,
+        providers,
         signer=signer,
-        chain_id=registry.chain_id,
-        source=BatchSource(registry, client, utc_now),
+        source=BatchSource(registry, providers, utc_now),
         fees=fees,
+        metrics=SenderMetrics(CollectorRegistry()),
         clock=utc_now,
     )
+    releaser = Releaser(db, utc_now)
+
+    async def send(epoch: int) -> int:
+        return await releaser.run_pass(epoch) + await sender.run_pass(epoch)
+
     indexer = Indexer(
         db,
         providers,
@@ -255,7 +260,7 @@ def _chain_loops(
         lost=StateFallback(db, registry, lease=INDEXER_LEASE, clock=utc_now),
         second=SecondScanPolicy(chain.second_scan_blocks, chain.second_scan_after),
     )
-    sending = on_chain(providers, with_key(signer, sender.run_pass))
+    sending = on_chain(providers, with_key(signer, send))
     return [
         Loop("batcher", batcher.run_pass, timedelta(milliseconds=250)),
         Loop("sender", sending, timedelta(milliseconds=500)),

@@ -92,6 +92,14 @@ async def observe(
     return state
 
 
+async def enforce(conn: AsyncConnection[TupleRow], registry_id: int) -> str | None:
+    """Hold what was sealed since the registry was looked at, where its state holds batches; give the reason."""
+    hold = (await read(conn, registry_id)).hold
+    if hold is not None:
+        await _settle(conn, registry_id, hold)
+    return hold
+
+
 async def freeze(conn: AsyncConnection[TupleRow], registry_id: int, reason: str) -> None:
     """Stop everything that would write to a registry, until an operator thaws it. The first reason stays."""
     await repository.set_frozen(conn, registry_id, reason)

@@ -73,6 +73,7 @@ UPDATE batches b SET
     included_at = coalesce(b.included_at, %(at)s), final_at = coalesce(b.final_at, %(at)s)
 FROM registries r
 WHERE r.id = b.registry_id AND r.chain_id = %(chain)s AND r.address = %(registry)s AND b.root = %(root)s
+  AND b.state <> 'released'
 RETURNING b.id
 """
 _CONFIRMED_JOB = """

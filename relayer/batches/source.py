@@ -7,14 +7,15 @@ import structlog
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
-from relayer.batches import repository
+from relayer.batches import registry_state, repository, sending_repository
 from relayer.batches.reasons import HoldReason, HumanReason
-from relayer.chain.calls import Call, CallSource, Inclusion
+from relayer.chain.calls import Call, CallSource, Cause, Inclusion, Leave, Refusal
+from relayer.chain.providers import Providers
 from relayer.chain.registry import RegistryClient, RevertError
 from relayer.model.clock import Clock
 from relayer.store.registries import RegistryRow
 
-# How often a paused registry is tried again.
+# How often what is held is tried again.
 HELD_FOR = timedelta(seconds=5)
 # How long the event of a batch that is on chain already may take; past it the batch is tried again, in case the block
 # that had it is gone.
@@ -22,28 +23,72 @@ EVENT_WITHIN = timedelta(minutes=1)
 
 _DETAIL_CHARACTERS = 500
 
+_HOLDS = {Cause.FUNDS: HoldReason.FUNDS, Cause.FEE_CAP: HoldReason.FEE_CAP}
+_HUMAN = {
+    Cause.TOO_MUCH_GAS: HumanReason.GAS,
+    Cause.UNKNOWN_ANSWER: HumanReason.UNKNOWN_ANSWER,
+    Cause.NODE_LIMIT: HumanReason.NODE_LIMIT,
+    Cause.SIGNATURE: HumanReason.SIGNATURE,
+    Cause.OVERSIZED: HumanReason.SHAPE,
+    Cause.SUPERSEDED: HumanReason.FOREIGN_NONCE,
+    Cause.CANCELLED: HumanReason.CANCELLED,
+}
+# By the names of the registry's own errors (contracts/interfaces/IJobRegistry.sol).
+_ERRORS = {
+    "AccessControlUnauthorizedAccount": HumanReason.ROLE,
+    "WordCountOutOfRange": HumanReason.SHAPE,
+    "WordsNotAscending": HumanReason.SHAPE,
+    "LanesDiffer": HumanReason.SHAPE,
+    "EmptyMask": HumanReason.SHAPE,
+    "EmptyRoot": HumanReason.SHAPE,
+    "SignatureCountMismatch": HumanReason.SHAPE,
+    "TooManySigners": HumanReason.SHAPE,
+    "SignersNotAscending": HumanReason.SHAPE,
+    "InvalidSignature": HumanReason.BUSINESS,
+    "LaneClosed": HumanReason.BUSINESS,
+    "LaneWithoutQuorum": HumanReason.BUSINESS,
+    "QuorumNotReached": HumanReason.BUSINESS,
+    "DeadlinePassed": HumanReason.BUSINESS,
+}
+
 _log = structlog.get_logger(__name__)
 
 
 class BatchSource(CallSource):
     """The sealed batches of one registry, oldest first."""
 
-    def __init__(self, registry: RegistryRow, client: RegistryClient, clock: Clock) -> None:
+    def __init__(self, registry: RegistryRow, providers: Providers, clock: Clock) -> None:
         self._registry = registry
-        self._client = client
+        self._providers = providers
         self._clock = clock
 
     async def next(self, conn: AsyncConnection[TupleRow]) -> Call | None:
-        """Give the oldest batch that waits for a nonce, with its row locked."""
+        """Give the oldest batch that waits for a nonce, unless the registry's state holds all of them."""
+        if await registry_state.enforce(conn, self._registry.id) is not None:
+            return None
         batch_id = await repository.lock_next(conn, self._registry.id, self._clock())
         if batch_id is None:
             return None
         words = await repository.words_of(conn, batch_id)
-        return Call(batch_id, self._registry.address, self._client.encode_confirm_batch(words))
+        return Call(batch_id, self._registry.address, RegistryClient.encode_confirm_batch(words))
 
-    async def sending(self, conn: AsyncConnection[TupleRow], batch_id: UUID) -> None:
-        """Note that a nonce is reserved for the batch."""
+    async def leave(self, conn: AsyncConnection[TupleRow], batch_id: UUID) -> Leave:
+        """Say whether a batch still wants the nonce that was taken for it, and may use it now."""
+        standing = await sending_repository.lock_standing(conn, batch_id)
+        if standing.state not in ("sealed", "held", "sending"):
+            return Leave.GONE
+        if await registry_state.enforce(conn, self._registry.id) is not None:
+            return Leave.WAIT
+        if standing.retry_at is not None and standing.retry_at > self._clock():
+            return Leave.WAIT
         await repository.set_sending(conn, batch_id)
+        return Leave.GO
+
+    async def sending(self, conn: AsyncConnection[TupleRow], batch_id: UUID) -> bool:
+        """Note that a nonce is reserved for the batch, unless it or its registry was stopped meanwhile."""
+        if await registry_state.enforce(conn, self._registry.id) is not None:
+            return False
+        return await sending_repository.take(conn, batch_id, self._clock())
 
     async def included(self, conn: AsyncConnection[TupleRow], batch_id: UUID, inclusion: Inclusion) -> None:
         """Note the block of the batch's transaction, as a hint."""
@@ -61,21 +106,77 @@ class BatchSource(CallSource):
         """Take the hint back: the block is no longer canonical."""
         await repository.set_sending(conn, batch_id)
 
-    async def refused(
-        self, conn: AsyncConnection[TupleRow], batch_id: UUID, error: RevertError | None, text: str
-    ) -> None:
-        """Decide by the registry's own error whether the batch waits, is confirmed already, or needs a human."""
-        now = self._clock()
-        detail = text[:_DETAIL_CHARACTERS]
-        if error is not None and error.name == "EnforcedPause":
-            await repository.set_held(conn, batch_id, HoldReason.PAUSED, detail, now + HELD_FOR)
+    async def refused(self, conn: AsyncConnection[TupleRow], batch_id: UUID, refusal: Refusal) -> None:
+        """Decide whether the batch waits, is sent again, is confirmed already, or needs a human."""
+        if refusal.cause is Cause.OUT_OF_GAS:
+            await sending_repository.set_sealed(conn, batch_id)
             return
-        reason = HumanReason.REVERTED
-        if error is not None and error.name == "AlreadyConfirmed":
-            if await self._client.batch(await repository.root_of(conn, batch_id)) is not None:
-                await repository.set_sending(conn, batch_id, retry_at=now + EVENT_WITHIN)
+        if hold := self._hold(refusal):
+            await self._set_held(conn, batch_id, hold, refusal)
+            return
+        if refusal.cause is Cause.CANCELLED:
+            standing = await sending_repository.lock_standing(conn, batch_id)
+            if standing.state == "needs_human":
+                # It was stopped for another reason, which says more.
                 return
-            # Our tickets are spent under a root that is not ours: somebody else holds them.
+        reason = self._human_reason(refusal)
+        if refusal.error is not None and refusal.error.name == "AlreadyConfirmed":
+            if not await self._is_integrity_failure(conn, batch_id, refusal.error):
+                await self._await_event(conn, batch_id)
+                return
             reason = HumanReason.INTEGRITY
+        elif refusal.cause is Cause.SUPERSEDED and await self._is_confirmed(conn, batch_id):
+            await self._await_event(conn, batch_id)
+            return
+        detail = refusal.text[:_DETAIL_CHARACTERS]
         await repository.set_needs_human(conn, batch_id, reason, detail)
         _log.error("batch_needs_human", batch=str(batch_id), reason=reason.value, detail=detail)
+
+    @staticmethod
+    def _hold(refusal: Refusal) -> HoldReason | None:
+        error = None if refusal.error is None else refusal.error.name
+        if refusal.cause in (Cause.REVERTS, Cause.REVERTED) and error == "EnforcedPause":
+            return HoldReason.PAUSED
+        if refusal.cause is Cause.REVERTS and error == "AccessControlUnauthorizedAccount":
+            # No nonce was used; the batch goes on when the role is given back.
+            return HoldReason.ROLE_LOST
+        return _HOLDS.get(refusal.cause)
+
+    @staticmethod
+    def _human_reason(refusal: Refusal) -> HumanReason:
+        if (reason := _HUMAN.get(refusal.cause)) is not None:
+            return reason
+        return (
+            HumanReason.REVERTED
+            if refusal.error is None
+            else _ERRORS.get(refusal.error.name, HumanReason.REVERTED)
+        )
+
+    async def _set_held(
+        self, conn: AsyncConnection[TupleRow], batch_id: UUID, hold: HoldReason, refusal: Refusal
+    ) -> None:
+        detail = refusal.text[:_DETAIL_CHARACTERS]
+        await repository.set_held(conn, batch_id, hold, detail, self._clock() + HELD_FOR)
+        _log.warning("batch_held", batch=str(batch_id), reason=hold.value, detail=detail)
+
+    async def _await_event(self, conn: AsyncConnection[TupleRow], batch_id: UUID) -> None:
+        await repository.set_sending(conn, batch_id, retry_at=self._clock() + EVENT_WITHIN)
+
+    async def _is_confirmed(self, conn: AsyncConnection[TupleRow], batch_id: UUID) -> bool:
+        root = await repository.root_of(conn, batch_id)
+        return await self._client().batch(root, "finalized") is not None
+
+    async def _is_integrity_failure(
+        self, conn: AsyncConnection[TupleRow], batch_id: UUID, error: RevertError
+    ) -> bool:
+        """Whether our tickets are spent, for good, under a root that is not ours: then somebody else holds them.
+
+        What was spent in a block that is not final may be anybody's yet. The bits are read before the root, so that
+        a root that came with them is seen.
+        """
+        index, overlap = error.args
+        spent, _ = await self._client().word(index, "finalized")
+        return bool(spent & overlap) and not await self._is_confirmed(conn, batch_id)
+
+    def _client(self) -> RegistryClient:
+        return RegistryClient(self._providers.pinned(), self._registry.chain_id, self._registry.address)

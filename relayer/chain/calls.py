@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Protocol, Self
 from uuid import UUID
 
@@ -30,6 +31,54 @@ class Inclusion:
     block_number: int
     block_hash: bytes
     gas_used: int
+
+
+class Cause(StrEnum):
+    """Why a call does not go on."""
+
+    REVERTS = "reverts"
+    """It would revert; no nonce was used up."""
+    REVERTED = "reverted"
+    """It reverted in a final block."""
+    OUT_OF_GAS = "out_of_gas"
+    """It used up its gas in a final block, and may be sent again with more."""
+    TOO_MUCH_GAS = "too_much_gas"
+    """It needs more gas than it may have, or ran out of it too often."""
+    FUNDS = "funds"
+    """The account cannot pay for it with some to spare."""
+    FEE_CAP = "fee_cap"
+    """The market asks for more than may be paid."""
+    SUPERSEDED = "superseded"
+    """Its nonce went, in a final block, to a transaction that was not signed here."""
+    CANCELLED = "cancelled"
+    """Its nonce went, in a final block, to nothing, as an operator wanted it."""
+    UNKNOWN_ANSWER = "unknown_answer"
+    """Nodes refuse it again and again in words that nobody knows."""
+    NODE_LIMIT = "node_limit"
+    """A node's own limits refuse it."""
+    SIGNATURE = "signature"
+    """Nodes say that it is signed wrongly or for another chain."""
+    OVERSIZED = "oversized"
+    """It is larger than nodes take."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a call does not go on, in words for people; `error` is what the contract said, where it said something."""
+
+    cause: Cause
+    text: str
+    error: RevertError | None = None
+
+
+class Leave(StrEnum):
+    """Whether something may be signed for a nonce that was taken for a batch."""
+
+    GO = "go"
+    WAIT = "wait"
+    """The batch is held: its nonce is kept for it."""
+    GONE = "gone"
+    """The batch does not want it any more: the nonce is used up by a transaction of nothing."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +149,11 @@ class CallSource(Protocol):
     async def next(self, conn: AsyncConnection[TupleRow]) -> Call | None:
         """Give the next call to send, with its batch locked; None if there is none."""
 
-    async def sending(self, conn: AsyncConnection[TupleRow], batch_id: UUID) -> None:
-        """A nonce is reserved for the batch."""
+    async def leave(self, conn: AsyncConnection[TupleRow], batch_id: UUID) -> Leave:
+        """Say whether the call may be signed for the nonce that was taken for it."""
+
+    async def sending(self, conn: AsyncConnection[TupleRow], batch_id: UUID) -> bool:
+        """A nonce is being taken for the batch; False if it was stopped meanwhile, and none may be taken."""
 
     async def included(self, conn: AsyncConnection[TupleRow], batch_id: UUID, inclusion: Inclusion) -> None:
         """The batch's transaction succeeded in a block that is not final yet."""
@@ -109,10 +161,5 @@ class CallSource(Protocol):
     async def dropped(self, conn: AsyncConnection[TupleRow], batch_id: UUID) -> None:
         """The block of the batch's transaction is no longer canonical; it is being sent again."""
 
-    async def refused(
-        self, conn: AsyncConnection[TupleRow], batch_id: UUID, error: RevertError | None, text: str
-    ) -> None:
-        """The call reverts (before a nonce was taken, or in a final block), or its nonce went to another transaction.
-
-        Without an `error` the reason is known only as text, and a human should look at it.
-        """
+    async def refused(self, conn: AsyncConnection[TupleRow], batch_id: UUID, refusal: Refusal) -> None:
+        """The call does not go on, before a nonce was taken, while one is, or after it was used up."""

@@ -163,6 +163,16 @@ class Node:
             self._parse("eth_getBalance", _quantity, balance),
         )
 
+    async def nonce(self, address: bytes) -> int:
+        """Give the next nonce of an account by the latest block."""
+        answer = await self.rpc.call("eth_getTransactionCount", (_hex(address), "latest"))
+        return self._parse("eth_getTransactionCount", _quantity, answer)
+
+    async def known(self, hashes: Sequence[bytes]) -> frozenset[bytes]:
+        """Give those of these transactions that the node has, mined or in its pool."""
+        answers = await self.rpc.batch([("eth_getTransactionByHash", (_hex(one),)) for one in hashes])
+        return frozenset(one for one, answer in zip(hashes, answers, strict=True) if answer is not None)
+
     async def receipts(self, hashes: Sequence[bytes]) -> dict[bytes, TransactionReceipt]:
         """Give the receipts of these transactions, without those that are not mined."""
         answers = await self.rpc.batch([("eth_getTransactionReceipt", (_hex(one),)) for one in hashes])

@@ -1,7 +1,6 @@
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -16,7 +15,12 @@ from relayer.store.blobs import BlobStore, LocalBlobStore
 from relayer.store.database import Database
 from relayer.store.registries import RegistryRow
 
-NOON = datetime(2030, 1, 1, 12, 0, 0, 750_000, tzinfo=UTC)
+from .clock import NOON, HeldClock
+from .onchain import anvil, deployed_row, relayer, signer
+
+__all__ = ["NOON", "HeldClock", "anvil", "deployed_row", "relayer", "signer"]
+
+
 KEY = bytes(range(32))
 MAX_AGE = timedelta(seconds=60)
 GWEI = 10**9
@@ -25,14 +29,6 @@ GWEI = 10**9
 InsertFinished = Callable[..., Awaitable[list[UUID]]]
 MakeBatcher = Callable[..., Batcher]
 SealJobs = Callable[[Sequence[int]], Awaitable[list[UUID]]]
-
-
-@dataclass
-class HeldClock:
-    now: datetime = NOON
-
-    def __call__(self) -> datetime:
-        return self.now
 
 
 @pytest.fixture

@@ -232,7 +232,10 @@ async def test_released_jobs_make_the_batch_they_were(
     assert await batcher.run_pass(epoch) == 2
     before = await _rows(owner_db, "SELECT id, root FROM batches")
     async with owner_db.transaction() as conn:
-        await conn.execute("UPDATE batches SET state = 'released'")
+        await conn.execute(
+            "UPDATE batches SET state = 'released', released_number = 1, released_hash = root, "
+            "released_block_time = sealed_at"
+        )
         await conn.execute(
             "UPDATE jobs SET state = 'completed', batch_id = NULL, state_version = state_version + 1"
         )

@@ -20,15 +20,19 @@ from relayer.chain.node import Node
 from relayer.chain.providers import Providers
 from relayer.chain.rpc import JsonRpc, Request, RpcError
 from relayer.seal.tree import Word
+from relayer.store.registries import RegistryRow
 
 from .conftest import InsertFinished, SealJobs
-from .test_source import ADMIN, PAUSE, UNPAUSE, Relayer, anvil, registry_row, relayer, signer
-
-__all__ = ["anvil", "registry_row", "relayer", "signer"]
+from .onchain import ADMIN, PAUSE, UNPAUSE, Relayer
 
 FOREIGN = b"\x01" * 32
 CONFIRMER_ROLE = keccak256(b"CONFIRMER_ROLE")
 IMPLEMENTATION_SLOT = "0x360894a13ba1a3210667c828492db98dca3e2076cc3735a920a3ca505d382bbc"
+
+
+@pytest.fixture
+def registry_row(deployed_row: RegistryRow) -> RegistryRow:
+    return deployed_row
 
 
 @pytest.fixture

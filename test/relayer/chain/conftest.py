@@ -11,16 +11,18 @@ from uuid import UUID
 import pytest
 from eth_account import Account
 from eth_hash.backends.pysha3 import keccak256
+from prometheus_client import CollectorRegistry
 
-from relayer.chain.calls import Call, Inclusion
+from relayer.chain.calls import Call, Cause, Inclusion, Leave, Refusal
 from relayer.chain.fee import GWEI
 from relayer.chain.fees import Fees
 from relayer.chain.health import HealthPolicy
 from relayer.chain.keystore import KeystoreSigner
 from relayer.chain.providers import Providers
-from relayer.chain.registry import BATCH_CONFIRMED_TOPIC, RegistryClient, RevertError
+from relayer.chain.registry import BATCH_CONFIRMED_TOPIC, RegistryClient
 from relayer.chain.rpc import JsonRpc
 from relayer.chain.sender import Sender
+from relayer.chain.sender_metrics import SenderMetrics
 from relayer.chain.signer import Signer
 from relayer.chain.slot_repository import Connection
 from relayer.local.anvil import CHAIN_ID, Anvil
@@ -40,6 +42,7 @@ class Source:
 
     target: bytes
     told: list[tuple[Any, ...]] = field(default_factory=list)
+    leaves: Leave = Leave.GO
 
     async def next(self, conn: Connection) -> Call | None:
         cursor = await conn.execute(
@@ -51,8 +54,12 @@ class Source:
         seal = SEALS[row[1]]
         return Call(row[0], self.target, RegistryClient.encode_confirm_batch(seal.words))
 
-    async def sending(self, conn: Connection, batch_id: UUID) -> None:
+    async def leave(self, conn: Connection, batch_id: UUID) -> Leave:
+        return self.leaves
+
+    async def sending(self, conn: Connection, batch_id: UUID) -> bool:
         await self._tell(conn, batch_id, "sending")
+        return True
 
     async def included(self, conn: Connection, batch_id: UUID, inclusion: Inclusion) -> None:
         await self._tell(conn, batch_id, "included", inclusion)
@@ -60,8 +67,9 @@ class Source:
     async def dropped(self, conn: Connection, batch_id: UUID) -> None:
         await self._tell(conn, batch_id, "sending", "dropped")
 
-    async def refused(self, conn: Connection, batch_id: UUID, error: RevertError | None, text: str) -> None:
-        await self._tell(conn, batch_id, "needs_human", error, text)
+    async def refused(self, conn: Connection, batch_id: UUID, refusal: Refusal) -> None:
+        again = refusal.cause is Cause.OUT_OF_GAS
+        await self._tell(conn, batch_id, "sealed" if again else "needs_human", refusal)
 
     async def _tell(self, conn: Connection, batch_id: UUID, state: str, *details: Any) -> None:
         reason = "reverted" if state == "needs_human" else None
@@ -103,6 +111,7 @@ class Chain:
     registry_id: int
     jobs: int = 0
     request_timeout: timedelta = timedelta(minutes=1)
+    counts: list[CollectorRegistry] = field(default_factory=list)
 
     @property
     def registry(self) -> RegistryClient:
@@ -116,22 +125,26 @@ class Chain:
 
     def sender(
         self,
-        *,
+        *others: JsonRpc,
         rpc: JsonRpc | None = None,
         signer: Signer | None = None,
         cap: int = 500,
         fees: FeeKind = "auto",
     ) -> Sender:
-        rpc = rpc or self.rpc
+        self.counts.append(CollectorRegistry())
         return Sender(
             self.db,
-            rpc,
+            self.providers(rpc or self.rpc, *others),
             signer=signer or self.signer,
-            chain_id=CHAIN_ID,
             source=self.source,
             fees=Fees(cap * GWEI, fees),
+            metrics=SenderMetrics(self.counts[-1]),
             clock=self.clock,
         )
+
+    def count(self, name: str, **labels: str) -> float:
+        """What the senders of this test have counted together."""
+        return sum(registry.get_sample_value(name, labels) or 0 for registry in self.counts)
 
     async def lease(self, name: str, owner: str = "this") -> int:
         async with self.db.transaction() as conn:

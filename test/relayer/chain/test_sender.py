@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from relayer.chain.calls import Cause
 from relayer.chain.rpc import JsonRpc, RpcUnavailableError
 from relayer.chain.transaction import TransactionFields
 from relayer.store.leases import LeaseLostError
@@ -148,8 +149,11 @@ async def test_nothing_is_begun_above_the_cap(chain: Any) -> None:
     epoch = await chain.lease("sender")
     await chain.rpc.call("anvil_setNextBlockBaseFeePerGas", [hex(50 * 10**9)])
     await chain.mine()
-    assert await chain.sender(cap=1).run_pass(epoch) == 0
-    assert (await chain.slots(), chain.source.told) == ([], [])
+    await chain.sender(cap=1).run_pass(epoch)
+    assert await chain.slots() == []
+    assert [(state, refusal.cause) for state, refusal in chain.source.told] == [
+        ("needs_human", Cause.FEE_CAP)
+    ]
 
 
 async def test_a_reorganisation_takes_an_inclusion_back_and_the_batch_lands_again(chain: Any) -> None:
@@ -177,8 +181,9 @@ async def test_a_paused_registry_costs_no_nonce(chain: Any) -> None:
     await chain.as_admin("pause()")
     assert await chain.registry.paused()
     assert await chain.sender().run_pass(epoch) == 1
-    ((state, error, text),) = chain.source.told
-    assert (state, error.name, error.args, text) == ("needs_human", "EnforcedPause", (), "EnforcedPause()")
+    ((state, refusal),) = chain.source.told
+    assert (state, refusal.cause, refusal.error.name) == ("needs_human", Cause.REVERTS, "EnforcedPause")
+    assert refusal.text == "EnforcedPause()"
     assert (await chain.slots(), await chain.nonce()) == ([], 0)
 
 
@@ -198,9 +203,9 @@ async def test_a_mined_revert_is_decoded_once_it_is_final(chain: Any) -> None:
     await chain.mine(2)
     await sender.run_pass(epoch)
     assert await chain.slots() == [(0, "reverted", 1)]
-    state, error, text = chain.source.told[-1]
-    assert (state, error.name) == ("needs_human", "EnforcedPause")
-    assert "reverted in block" in text
+    refusal = chain.source.told[-1][1]
+    assert (refusal.cause, refusal.error.name) == (Cause.REVERTED, "EnforcedPause")
+    assert "reverted in block" in refusal.text
 
 
 async def test_a_nonce_that_another_transaction_used_is_left_to_a_human(chain: Any) -> None:
@@ -216,9 +221,10 @@ async def test_a_nonce_that_another_transaction_used_is_left_to_a_human(chain: A
     await chain.mine(3)
     await sender.run_pass(epoch)
     assert await chain.slots() == [(0, "superseded", 1)]
-    state, error, text = chain.source.told[-1]
-    assert (state, error) == ("needs_human", None)
-    assert "nonce 0" in text
+    refusal = chain.source.told[-1][1]
+    assert (refusal.cause, refusal.error) == (Cause.SUPERSEDED, None)
+    assert refusal.text.startswith("nonce 0 ")
+    assert "1 node knows none of its 1 own" in refusal.text
     assert await chain.confirmed() == []
 
 

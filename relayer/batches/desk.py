@@ -1,0 +1,161 @@
+"""What operators do about batches that wait. Whoever calls writes the audit entry in the same transaction.
+
+Every action locks the batch, looks at where it stands now, and refuses what does not fit.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from relayer.batches import desk_repository as repository
+from relayer.batches.desk_repository import AttemptRow, SlotRow, WaitingBatch
+from relayer.batches.reasons import HumanReason
+from relayer.chain.node import Node
+from relayer.chain.registry import RegistryClient
+from relayer.chain.rpc import JsonRpc
+from relayer.model.errors import JobsealError
+
+_DEAD = ("reverted", "superseded", "cancelled")
+
+
+class DeskError(JobsealError):
+    """What was asked for does not fit where the batch stands; the text says what would."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Everything that is on record of a batch: its slots in the order of nonces, and what was signed for each."""
+
+    batch: WaitingBatch
+    slots: tuple[SlotRow, ...]
+    attempts: tuple[AttemptRow, ...]
+
+
+async def list_waiting(conn: AsyncConnection[TupleRow]) -> list[WaitingBatch]:
+    """Give what is held or needs a human, the oldest first."""
+    return await repository.waiting(conn)
+
+
+async def explain(conn: AsyncConnection[TupleRow], batch_id: UUID) -> Explanation:
+    """Give everything that is on record of a batch.
+
+    Raises:
+        DeskError: there is no such batch.
+
+    """
+    batch = _known(await repository.batch(conn, batch_id), batch_id)
+    return Explanation(
+        batch,
+        tuple(await repository.slots(conn, batch_id)),
+        tuple(await repository.attempts(conn, batch_id)),
+    )
+
+
+async def retry(conn: AsyncConnection[TupleRow], batch_id: UUID) -> WaitingBatch:
+    """Let a batch go on: by a new nonce, or where it has one still by what was signed for that.
+
+    Returns:
+        The batch as it was.
+
+    Raises:
+        DeskError: it does not wait, or its transaction is being cancelled.
+
+    """
+    batch = _known(await repository.lock(conn, batch_id), batch_id)
+    if batch.state not in ("held", "needs_human"):
+        raise DeskError(f"batch {batch_id} is {batch.state}: it does not wait for anybody")
+    if batch.slot_purpose == "cancel":
+        raise DeskError(
+            f"nonce {batch.nonce} of batch {batch_id} is being cancelled; retry it once that is final"
+        )
+    if batch.nonce is None:
+        await repository.set_sealed(conn, batch_id)
+    else:
+        await repository.set_sending(conn, batch_id)
+    return batch
+
+
+async def cancel(conn: AsyncConnection[TupleRow], batch_id: UUID, at: datetime) -> WaitingBatch:
+    """Stop a batch: let its nonce be used up by nothing, where it has one.
+
+    Which of the two transactions is mined decides. Either the batch is confirmed all the same, or, once that is final,
+    it waits with the reason `cancelled` to be retried or released.
+
+    Returns:
+        The batch as it was.
+
+    Raises:
+        DeskError: it is settled, or its transaction is mined already.
+
+    """
+    batch = _known(await repository.lock(conn, batch_id), batch_id)
+    if batch.state in ("final", "released"):
+        raise DeskError(f"batch {batch_id} is {batch.state}: there is nothing to cancel")
+    if batch.slot_purpose == "cancel":
+        raise DeskError(f"nonce {batch.nonce} of batch {batch_id} is being cancelled already")
+    if batch.nonce is not None:
+        if not await repository.cancel_slot(conn, batch_id, at):
+            raise DeskError(
+                f"the transaction of batch {batch_id} is mined already; nothing can take nonce {batch.nonce} from it"
+            )
+    elif batch.state == "sending":
+        raise DeskError(
+            f"batch {batch_id} is on chain already and awaits its event; nothing can be cancelled"
+        )
+    elif batch.state != "needs_human":
+        await repository.set_cancelled(conn, batch_id, "cancelled by an operator before a nonce was taken")
+    return batch
+
+
+async def release(conn: AsyncConnection[TupleRow], batch_id: UUID, rpc: JsonRpc) -> WaitingBatch:
+    """Give the jobs of a batch back, to be sealed again, if nothing of it can land any more.
+
+    Every nonce that was taken for it was used up in a final block by something else, its signatures have run out
+    before the time of the finalized block, and the registry does not know its root. The database checks all but the
+    last again. The jobs go back by the relayer, soon after.
+
+    Returns:
+        The batch as it was.
+
+    Raises:
+        DeskError: it does not wait, or something of it may land.
+        RpcUnavailableError: the chain cannot be asked.
+
+    """
+    batch = _known(await repository.lock(conn, batch_id), batch_id)
+    if batch.state not in ("sealed", "held", "needs_human"):
+        raise DeskError(f"batch {batch_id} is {batch.state} and cannot be released")
+    if batch.reason == HumanReason.INTEGRITY:
+        raise DeskError(
+            f"tickets of batch {batch_id} are spent under another root; its jobs cannot be confirmed by another batch"
+        )
+    finalized = await Node(rpc).block("finalized")
+    if finalized is None:
+        raise DeskError(f"the node at {rpc.address} has no finalized block; ask another one")
+    for slot in await repository.slots(conn, batch_id):
+        settled = slot.settled_number if slot.state in _DEAD else None
+        if settled is None or settled > finalized.number:
+            raise DeskError(
+                f"what was signed for nonce {slot.nonce} of batch {batch_id} may still land ({slot.state}); "
+                "cancel the batch, and release it once that is final"
+            )
+    if batch.deadline is not None and batch.deadline >= finalized.mined_at:
+        raise DeskError(
+            f"the signatures of batch {batch_id} hold until {batch.deadline:%Y-%m-%d %H:%M:%S} UTC; the finalized "
+            f"block is of {finalized.mined_at:%Y-%m-%d %H:%M:%S} UTC"
+        )
+    client = RegistryClient(rpc, batch.chain_id, batch.registry)
+    for block in (finalized.number, "latest"):
+        if await client.batch(batch.root, block) is not None:
+            raise DeskError(f"batch {batch_id} is confirmed on chain; its event will make it final")
+    await repository.set_released(conn, batch_id, finalized)
+    return batch
+
+
+def _known(batch: WaitingBatch | None, batch_id: UUID) -> WaitingBatch:
+    if batch is None:
+        raise DeskError(f"there is no batch {batch_id}; `jobseal admin chain list` shows those that wait")
+    return batch
