@@ -146,27 +146,25 @@ class Indexer:
             )
 
     async def _read_final(self, node: Node, cursor: Cursor, finalized: Block, epoch: int) -> int:
-        """Read and apply the next range; give its number of blocks."""
-        try:
-            reading = await self._read(node, cursor.next_block, finalized.number)
-        except (RpcError, RpcUnavailableError):
-            if self._lost is not None:
-                await self._lost.logs_lost(node, finalized, epoch)
-            raise
+        """Read and apply the next range, from another node where one gives no logs; give its number of blocks."""
+        others = [Node(rpc) for rpc in self._providers.usable() if rpc is not node.rpc]
+        troubles: list[RpcError | RpcUnavailableError] = []
+        for one in (node, *others):
+            try:
+                return await self._read_from(one, cursor, finalized, epoch)
+            except (RpcError, RpcUnavailableError) as error:
+                troubles.append(error)
+                _log.warning("logs_not_given", node=one.rpc.address, reason=str(error))
+        if self._lost is not None:
+            await self._lost.logs_lost(node, finalized, epoch)
+        raise troubles[-1]
+
+    async def _read_from(self, node: Node, cursor: Cursor, finalized: Block, epoch: int) -> int:
+        reading = await self._reader.final(node, self._size, cursor.next_block, finalized.number)
         if self._follower is not None:
             reading = await self._follower.with_early_blocks(node, cursor, reading)
         await self._apply(epoch, cursor, reading)
         return reading.last - cursor.next_block + 1
-
-    async def _read(self, node: Node, first: int, finalized: int) -> FinalLogs:
-        """Read from the pinned node; from each of the others where it gives no logs."""
-        others = [Node(rpc) for rpc in self._providers.usable() if rpc is not node.rpc]
-        for other in (node, *others[:-1]) if others else ():
-            try:
-                return await self._reader.final(other, self._size, first, finalized)
-            except (RpcError, RpcUnavailableError) as error:
-                _log.warning("logs_refused", node=other.rpc.address, reason=str(error))
-        return await self._reader.final(others[-1] if others else node, self._size, first, finalized)
 
     async def _apply(self, epoch: int, cursor: Cursor, reading: FinalLogs) -> None:
         found = reading.found

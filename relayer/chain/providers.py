@@ -154,7 +154,7 @@ class Providers:
     async def _look(self) -> None:
         before = {rpc: health.state for rpc, health in self._health.items()}
         stalled = self.finality_stalled
-        asked = [rpc for rpc in self._health if not rpc.throttle.seconds and rpc.breaker.allows()]
+        asked = [rpc for rpc in self._health if self._may_ask(rpc)]
         await asyncio.gather(*(self._look_at(rpc) for rpc in asked))
         if not self._fit():
             # A pause is of use only while another node serves.
@@ -167,6 +167,18 @@ class Providers:
             say = _log.warning if stalled else _log.error
             say("finality_moves_again" if stalled else "finality_stalled", chain=self.chain_id)
         self._looked_at = time.monotonic()
+
+    def _may_ask(self, rpc: JsonRpc) -> bool:
+        """Whether a node is not left alone for now, for what it did in passes as well as in looks."""
+        health = self._health[rpc]
+        if pause := rpc.throttle.seconds:
+            health.did_not(NodeState.THROTTLED, f"it was asked too much, and is left alone for {pause:.0f} s")
+            return False
+        if not rpc.breaker.allows():
+            pause = rpc.breaker.seconds_to_probe
+            health.did_not(NodeState.SILENT, f"it did not answer, and is left alone for {pause:.0f} s")
+            return False
+        return True
 
     async def _look_at(self, rpc: JsonRpc) -> None:
         health = self._health[rpc]

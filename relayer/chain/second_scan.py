@@ -13,9 +13,13 @@ from relayer.chain.log_repository import Cursor
 from relayer.chain.node import Log, LogRange, Node
 from relayer.chain.providers import Providers
 from relayer.chain.ranges import RangeSize
+from relayer.chain.rpc import RpcError, RpcUnavailableError
 from relayer.model.clock import Clock
 from relayer.store import leases
 from relayer.store.database import Database
+
+# How long a node that gives no logs is left alone.
+_REST = timedelta(seconds=30)
 
 _log = structlog.get_logger()
 
@@ -56,26 +60,32 @@ class SecondScan:
         self._lease = lease
         self._clock = clock
         self._size = RangeSize()
+        self._rests_until = clock()
         # Since when blocks up to this one wait to be read again.
         self._waiting: tuple[int, datetime] | None = None
 
     async def run(self, cursor: Cursor, epoch: int) -> int:
-        """Read the next range that is due again; give its number of blocks, 0 if none is due.
+        """Read the next range that is due again; give its number of blocks, 0 if none is due or the node gives no logs.
 
         Raises:
-            UnavailableError: node or database are away.
-            RpcError: the node gives no logs of a single block.
+            UnavailableError: the database is away.
             FinalityViolationError: a final block is another one now.
             LeaseLostError: another process leads.
 
         """
         limit = self._due_up_to(cursor)
-        if limit < cursor.second_block:
+        if limit < cursor.second_block or self._clock() < self._rests_until:
             return 0
         first = cursor.second_block
-        # The last of them is never the one that the first reading came from, unless it is alone.
+        # The least preferred: the first reading came from the most preferred, unless that was away.
         node = Node(self._providers.usable()[-1])
-        reading = await self._reader.final(node, self._size, first, limit)
+        try:
+            reading = await self._reader.final(node, self._size, first, limit)
+        except (RpcError, RpcUnavailableError) as error:
+            # The first reading goes on meanwhile.
+            self._rests_until = self._clock() + _REST
+            _log.warning("second_scan_waits", node=node.rpc.address, reason=str(error))
+            return 0
         async with self._db.transaction() as conn:
             await leases.require(conn, self._lease, epoch)
             if not await repository.advance_second(

@@ -107,6 +107,19 @@ async def test_three_failures_leave_a_node_alone_while_another_serves(pool: Pool
     assert states(providers) == [NodeState.ALIVE, NodeState.ALIVE]
 
 
+async def test_what_fails_in_passes_counts_like_what_fails_in_looks(pool: Pool) -> None:
+    providers = pool.providers()
+    await providers.look()
+    pool.first.cut = True
+    for _ in range(3):
+        with pytest.raises(RpcUnavailableError):
+            await pool.first.call("eth_blockNumber")
+    pool.first.cut = False
+    await providers.look()
+    assert states(providers) == [NodeState.SILENT, NodeState.ALIVE]
+    assert providers.pinned() is pool.second
+
+
 async def test_a_node_far_below_the_others_is_not_read_from(pool: Pool) -> None:
     providers = pool.providers()
     await pool.second.call("anvil_mine", [hex(5)])
