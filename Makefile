@@ -76,7 +76,7 @@ build: out/.stamp .build/upgrades/.stamp
 	forge build
 
 .PHONY: lint
-lint: setup openapi-check ## Style, types, the direction of imports, and the API's description
+lint: setup openapi-check runbook-check ## Style, types, the direction of imports, and the API's description
 	ruff check .
 	ruff format --check .
 	mypy
@@ -107,6 +107,16 @@ openapi: .venv/.stamp ## Write the API's description, docs/reference/openapi.jso
 .PHONY: openapi-check
 openapi-check: .venv/.stamp
 	python tools/openapi.py --check
+
+# --- the runbook --------------------------------------------------------------------------------
+
+.PHONY: runbook
+runbook: .venv/.stamp ## Write what the runbook says of batches that wait
+	python tools/runbook.py
+
+.PHONY: runbook-check
+runbook-check: .venv/.stamp
+	python tools/runbook.py --check
 
 # --- contracts ----------------------------------------------------------------------------------
 

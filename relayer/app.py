@@ -20,7 +20,7 @@ from relayer.batches.head_watch import HeadWatch
 from relayer.batches.releaser import Releaser
 from relayer.batches.source import BatchSource
 from relayer.batches.state_fallback import StateFallback
-from relayer.chain.depth import DepthFinalRpc
+from relayer.chain.connect import nodes_of
 from relayer.chain.fee import GWEI, Market
 from relayer.chain.fees import Fees
 from relayer.chain.head_bell import HeadBell, HeadBells
@@ -101,7 +101,7 @@ async def run_relayer(names: AbstractSet[str]) -> None:
             loops += _engine_loops(db, bell)
         if not names.isdisjoint(CHAIN_LOOPS):
             chain = ChainSettings()
-            nodes = [await stack.enter_async_context(rpc) for rpc in _nodes(chain)]
+            nodes = [await stack.enter_async_context(rpc) for rpc in nodes_of(chain)]
             registry = await _registry(db, RegistrySettings(), stopping)
             if registry is None:
                 return
@@ -134,13 +134,6 @@ async def _registry(db: Database, settings: RegistrySettings, stopping: asyncio.
         with suppress(TimeoutError):
             await asyncio.wait_for(stopping.wait(), _FIRST_TRY_AGAIN_S)
     return None
-
-
-def _nodes(chain: ChainSettings) -> list[JsonRpc]:
-    urls = [url.get_secret_value() for url in chain.rpc_urls]
-    if chain.finality_depth is None:
-        return [JsonRpc(url, chain.request_timeout) for url in urls]
-    return [DepthFinalRpc(url, chain.request_timeout, chain.finality_depth) for url in urls]
 
 
 def _engine_loops(db: Database, bell: Doorbell) -> list[Loop]:

@@ -173,6 +173,13 @@ async def root_of(conn: AsyncConnection[TupleRow], batch_id: UUID) -> bytes:
     return root
 
 
+async def registry_of(conn: AsyncConnection[TupleRow], batch_id: UUID) -> int:
+    """Give the registry that a batch is for."""
+    cursor = await conn.execute("SELECT registry_id FROM batches WHERE id = %s", [batch_id])
+    registry_id: int = _one(await cursor.fetchone())[0]
+    return registry_id
+
+
 async def words_of(conn: AsyncConnection[TupleRow], batch_id: UUID) -> list[Word]:
     """Give the words of a batch in ascending order."""
     cursor = await conn.execute(

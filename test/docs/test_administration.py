@@ -29,9 +29,10 @@ def test_the_limits_of_the_plans_are_those_of_the_code() -> None:
 
 
 def test_every_action_is_told_of() -> None:
-    resources = ("tenant", "api_key", "access_token", "kind_cap", "registry")
+    resources = ("tenant", "api_key", "access_token", "kind_cap", "registry", "batch")
     actions = re.compile(rf'"((?:{"|".join(resources)})\.[a-z_]+)"')
-    code = "".join(path.read_text() for path in (ROOT / "relayer/tenants").glob("*.py"))
+    rooms = (ROOT / "relayer/tenants", ROOT / "relayer/batches")
+    code = "".join(path.read_text() for room in rooms for path in room.glob("*.py"))
     section = PAGE.partition("## Audit events")[2]
     rows = re.findall(r"^\| (`.+?`) \|", section, re.MULTILINE)
     assert {name for row in rows for name in re.findall(r"`([\w.]+)`", row)} == set(actions.findall(code))

@@ -17,7 +17,7 @@ from eth_account import Account
 
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 QUANTITIES = ("gas", "nonce", "value", "chainId", "gasPrice", "maxFeePerGas", "maxPriorityFeePerGas")
-STALL_SECONDS = 3
+STALL_SECONDS = 1
 
 KEY = os.environ["SIGNER_KEY"]
 AUTHORIZATION = os.environ.get("SIGNER_AUTHORIZATION")

@@ -2,7 +2,7 @@
 
 import typer
 
-from relayer.cli.admin import audit, database, keys, kind_caps, tenants
+from relayer.cli.admin import audit, chain, database, keys, kind_caps, tenants
 
 app = typer.Typer(
     name="admin",
@@ -15,6 +15,7 @@ app.add_typer(tenants.app, name="tenant")
 app.add_typer(keys.app, name="key")
 app.add_typer(kind_caps.app, name="kind-cap")
 app.add_typer(audit.app, name="audit")
+app.add_typer(chain.app, name="chain")
 app.command()(keys.bootstrap)
 app.command()(database.migrate)
 app.command()(database.register)

@@ -4,7 +4,6 @@ import asyncio
 import os
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -163,12 +162,12 @@ async def test_the_event_loop_goes_on_while_it_waits(service: Service) -> None:
     await service.has("timeout")
     async with RemoteSigner(service.settings()) as signer:
         signing = asyncio.create_task(signer.sign(FIELDS))
-        turns, began = 0, time.monotonic()
+        turns = 0
         while not signing.done():
             await asyncio.sleep(0.01)
             turns += 1
-        # The service sleeps for three seconds; a loop that waited with it would have turned once or twice.
-        assert turns > 20, f"{turns} turns in {time.monotonic() - began:.1f} s"
+        # The service sleeps for a second; a loop that waited with it would have turned once or twice.
+        assert turns > 5
         check_signed(await signing, FIELDS, service.address)
 
 
