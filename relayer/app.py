@@ -28,6 +28,8 @@ from relayer.chain.health import HealthPolicy
 from relayer.chain.indexer import LEASE as INDEXER_LEASE
 from relayer.chain.indexer import Indexer
 from relayer.chain.keystore import KeystoreSigner
+from relayer.chain.log_reader import IndexerMetrics
+from relayer.chain.provider_metrics import ProviderMetrics
 from relayer.chain.providers import Providers
 from relayer.chain.remote_signer import RemoteSigner
 from relayer.chain.rpc import JsonRpc
@@ -60,6 +62,7 @@ from relayer.settings import (
     ReaperSettings,
     RedisSettings,
     RegistrySettings,
+    RelayerSettings,
     RemoteSignerSettings,
 )
 from relayer.store import registries
@@ -67,6 +70,7 @@ from relayer.store.blobs import LocalBlobStore
 from relayer.store.database import Database
 from relayer.store.doorbell import Doorbell
 from relayer.store.registries import RegistryRow
+from relayer.telemetry.endpoint import serving
 from relayer.tenants.token_collector import TokenCollector
 
 ENGINE_LOOPS = ("dispatcher", "reaper", "canceller", "redriver", "quotas", "janitor")
@@ -90,8 +94,11 @@ async def run_relayer(names: AbstractSet[str]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    settings = DatabaseSettings()
+    settings, own = DatabaseSettings(), RelayerSettings()
+    metrics = CollectorRegistry()
     async with AsyncExitStack() as stack:
+        if own.metrics_port is not None:
+            stack.enter_context(serving(metrics, own.metrics_host, own.metrics_port))
         db = await stack.enter_async_context(Database(settings))
         loops: list[Loop] = []
         if not names.isdisjoint(ENGINE_LOOPS):
@@ -110,7 +117,13 @@ async def run_relayer(names: AbstractSet[str]) -> None:
             for one in bells:
                 stack.callback(asyncio.create_task(one.listen()).cancel)
             loops += _chain_loops(
-                db, nodes, chain, registry, signer=await _signer(stack), bells=HeadBells(bells, rung)
+                db,
+                nodes,
+                chain,
+                registry,
+                signer=await _signer(stack),
+                bells=HeadBells(bells, rung),
+                metrics=metrics,
             )
         owner = f"{socket.gethostname()}/{os.getpid()}/{new_id()}"
         await leading.run([one for one in loops if one.name in names], db, owner, stopping)
@@ -212,6 +225,7 @@ def _chain_loops(
     *,
     signer: Signer,
     bells: HeadBells,
+    metrics: CollectorRegistry,
 ) -> list[Loop]:
     policy = HealthPolicy(
         max_lag=chain.max_lag_blocks,
@@ -219,6 +233,7 @@ def _chain_loops(
         finality_lag=chain.finality_lag,
     )
     providers = Providers(nodes, registry.chain_id, policy=policy, clock=utc_now)
+    metrics.register(ProviderMetrics(providers))
     blobs = LocalBlobStore(BlobSettings().folder)
     fees = Fees(chain.max_fee_cap_gwei * GWEI, chain.fees)
 
@@ -233,7 +248,7 @@ def _chain_loops(
         signer=signer,
         source=BatchSource(registry, providers, utc_now),
         fees=fees,
-        metrics=SenderMetrics(CollectorRegistry()),
+        metrics=SenderMetrics(metrics),
         clock=utc_now,
     )
     releaser = Releaser(db, utc_now)
@@ -252,6 +267,7 @@ def _chain_loops(
         head=HeadWatch(db, registry, signer.address, lease=INDEXER_LEASE, clock=utc_now),
         lost=StateFallback(db, registry, lease=INDEXER_LEASE, clock=utc_now),
         second=SecondScanPolicy(chain.second_scan_blocks, chain.second_scan_after),
+        metrics=IndexerMetrics(metrics),
     )
     sending = on_chain(providers, with_key(signer, send))
     return [

@@ -222,6 +222,15 @@ def _is_local(host: str | None) -> bool:
     return host in {"localhost", "127.0.0.1", "::1"}
 
 
+class RelayerSettings(BaseSettings):
+    """Where a relayer process serves its metrics; without a port nowhere."""
+
+    model_config = SettingsConfigDict(env_prefix="JOBSEAL_RELAYER_")
+
+    metrics_host: str = "127.0.0.1"
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = None
+
+
 class ApiSettings(BaseSettings):
     """Where the API listens, and its own secrets and limits.
 
