@@ -219,7 +219,8 @@ class Providers:
     def _tell(self, rpc: JsonRpc, before: NodeState) -> None:
         health = self._health[rpc]
         if health.state is not before:
-            say = _log.error if health.state in _ALARMING else _log.warning
+            say = _log.info if health.state is NodeState.ALIVE else _log.warning
+            say = _log.error if health.state in _ALARMING else say
             say(
                 "node_state",
                 node=rpc.address,
