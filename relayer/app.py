@@ -13,6 +13,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from relayer import leading
+from relayer.batches.batch_metrics import BatchMetrics
 from relayer.batches.batcher import Batcher
 from relayer.batches.gas_price import GasPrice
 from relayer.batches.handlers import on_final_event
@@ -252,8 +253,10 @@ def _chain_loops(
         clock=utc_now,
     )
     releaser = Releaser(db, utc_now)
+    batch_metrics = BatchMetrics(db, registry, metrics, utc_now)
 
     async def send(epoch: int) -> int:
+        await batch_metrics.observe()
         return await releaser.run_pass(epoch) + await sender.run_pass(epoch)
 
     indexer = Indexer(

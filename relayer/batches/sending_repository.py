@@ -15,6 +15,11 @@ WHERE b.id = %(batch)s AND (b.state = 'sealed' OR (b.state IN ('held', 'sending'
 """
 
 
+_OLDEST = """
+SELECT min(sealed_at) FROM batches WHERE registry_id = %s AND state NOT IN ('final', 'released')
+"""
+
+
 @dataclass(frozen=True)
 class Standing:
     """Where a batch stands; `retry_at` says from when on it is tried again."""
@@ -45,3 +50,10 @@ async def set_sealed(conn: AsyncConnection[TupleRow], batch_id: UUID) -> None:
            WHERE id = %s AND state NOT IN ('final', 'released')""",
         [batch_id],
     )
+
+
+async def oldest(conn: AsyncConnection[TupleRow], registry_id: int) -> datetime | None:
+    """Give when the oldest batch that is not settled was sealed."""
+    cursor = await conn.execute(_OLDEST, [registry_id])
+    row = await cursor.fetchone()
+    return None if row is None else row[0]

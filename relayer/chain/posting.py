@@ -62,7 +62,7 @@ class Posting:
         self._epoch: int | None = None
 
     async def resend(self, view: View) -> int:
-        """Sign what was only reserved, and send what is new or was sent long ago, lowest nonce first.
+        """Send what is new or was sent long ago, lowest nonce first, and sign what was only reserved.
 
         In the first pass of an epoch everything goes out again: who led before may have died before he sent it.
 
@@ -71,13 +71,16 @@ class Posting:
 
         """
         takes_over = view.epoch != self._epoch
+        slots = await self._ledger.load()
         done = 0
-        for slot in await self._ledger.load():
-            if slot.state is SlotState.RESERVED:
-                done += await self._begin(view, slot)
-            elif (newest := self._sendable(slot)) and (takes_over or self._due(newest, view)):
+        for slot in slots:
+            if (newest := self._sendable(slot)) and (takes_over or self._due(newest, view)):
                 done += (await self._send(view, slot, newest)).in_pool
         self._epoch = view.epoch
+        # What is stored needs no signer, and does not wait for one.
+        for slot in slots:
+            if slot.state is SlotState.RESERVED:
+                done += await self._begin(view, slot)
         return done
 
     async def sign_and_send(self, view: View, slot: Slot, *, gas: int, fee: Fee) -> AnswerClass:

@@ -114,14 +114,17 @@ async def test_an_event_applied_twice_confirms_once(chain: Chain, relayer_db: Da
     assert await state() == before
 
 
-async def test_a_foreign_batch_is_left_alone(chain: Chain, relayer_db: Database) -> None:
+async def test_a_foreign_batch_that_holds_our_tickets_stops_ours(chain: Chain, relayer_db: Database) -> None:
     await chain.seal([0])
     with capture_logs() as logs:
         await chain.confirm(await chain.event(root=b"\x09" * 32))
-    assert [(log["event"], log["log_level"]) for log in logs] == [("foreign_batch_confirmed", "warning")]
+    assert [(log["event"], log["log_level"]) for log in logs] == [
+        ("external_batch", "warning"),
+        ("tickets_burnt", "critical"),
+    ]
     async with relayer_db.transaction() as conn:
         rows = await (await conn.execute("SELECT j.state, b.state FROM jobs j, batches b")).fetchall()
-    assert rows == [("confirming", "sealed")]
+    assert rows == [("confirming", "needs_human")]
 
 
 async def test_another_tenant_gets_nothing(
