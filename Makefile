@@ -227,6 +227,10 @@ simulate-batches: setup ## What drawing tickets by duration and the batching pol
 bench-seal: setup ## How long sealing batches of up to 131,072 jobs takes
 	python -m bench.batches.seal $(ARGS)
 
+.PHONY: bench-reconcile
+bench-reconcile: setup ## Reconciliation over 100,000 and 1,000,000 confirmed jobs (JOBS="…")
+	python -m bench.reconcile $(JOBS)
+
 .PHONY: soak
 soak: setup ## The job engine under load while its parts are killed (SECONDS=120)
 	python -m bench.soak $(SECONDS)

@@ -4,9 +4,9 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 
 import structlog
@@ -18,12 +18,16 @@ from relayer.batches.batcher import Batcher
 from relayer.batches.gas_price import GasPrice
 from relayer.batches.handlers import on_final_event
 from relayer.batches.head_watch import HeadWatch
+from relayer.batches.manifest import ManifestCipher
+from relayer.batches.rebuild import Rebuilder
+from relayer.batches.reconciler import Reconciler
 from relayer.batches.releaser import Releaser
 from relayer.batches.source import BatchSource
 from relayer.batches.state_fallback import StateFallback
 from relayer.chain.connect import nodes_of
 from relayer.chain.fee import GWEI, Market
 from relayer.chain.fees import Fees
+from relayer.chain.gas import MAX_GAS
 from relayer.chain.head_bell import HeadBell, HeadBells
 from relayer.chain.health import HealthPolicy
 from relayer.chain.indexer import LEASE as INDEXER_LEASE
@@ -72,16 +76,20 @@ from relayer.store.database import Database
 from relayer.store.doorbell import Doorbell
 from relayer.store.registries import RegistryRow
 from relayer.telemetry.endpoint import serving
+from relayer.telemetry.metrics import Differences
+from relayer.tenants.audit import Origin
 from relayer.tenants.token_collector import TokenCollector
 
 ENGINE_LOOPS = ("dispatcher", "reaper", "canceller", "redriver", "quotas", "janitor")
-CHAIN_LOOPS = ("batcher", "sender", "indexer")
+CHAIN_LOOPS = ("batcher", "sender", "indexer", "reconciler")
 LOOPS = ENGINE_LOOPS + CHAIN_LOOPS
 _FIRST_TRY_AGAIN_S = 1.0
 # Passes of the job engine are short, and nothing is dispatched while a dead leader's lease runs.
 _ENGINE_LEASE = timedelta(seconds=8)
 # Under load a job waits a moment for others: they share the pass, its queue job and the commits of their attempts.
 _DISPATCH_PACE = timedelta(milliseconds=40)
+# A full run reads every word that was ever touched; a lease is renewed between passes only.
+_RECONCILER_LEASE = timedelta(minutes=10)
 
 _log = structlog.get_logger(__name__)
 
@@ -228,12 +236,7 @@ def _chain_loops(
     bells: HeadBells,
     metrics: CollectorRegistry,
 ) -> list[Loop]:
-    policy = HealthPolicy(
-        max_lag=chain.max_lag_blocks,
-        no_new_heads_after=chain.no_new_heads_after,
-        finality_lag=chain.finality_lag,
-    )
-    providers = Providers(nodes, registry.chain_id, policy=policy, clock=utc_now)
+    providers = _providers(nodes, chain, registry.chain_id)
     metrics.register(ProviderMetrics(providers))
     blobs = LocalBlobStore(BlobSettings().folder)
     fees = Fees(chain.max_fee_cap_gwei * GWEI, chain.fees)
@@ -273,8 +276,67 @@ def _chain_loops(
         metrics=IndexerMetrics(metrics),
     )
     sending = on_chain(providers, with_key(signer, send))
+    reconciler = _reconciler(db, providers, chain, registry, metrics)
     return [
         Loop("batcher", batcher.run_pass, timedelta(milliseconds=250)),
         Loop("sender", sending, timedelta(milliseconds=500)),
         Loop("indexer", bells.watching(indexer.run_pass), timedelta(milliseconds=500), bell=bells.rung),
+        Loop("reconciler", reconciler.run_pass, timedelta(seconds=5), _RECONCILER_LEASE),
     ]
+
+
+def _providers(nodes: Sequence[JsonRpc], chain: ChainSettings, chain_id: int) -> Providers:
+    policy = HealthPolicy(
+        max_lag=chain.max_lag_blocks,
+        no_new_heads_after=chain.no_new_heads_after,
+        finality_lag=chain.finality_lag,
+    )
+    return Providers(nodes, chain_id, policy=policy, clock=utc_now)
+
+
+def _reconciler(
+    db: Database,
+    providers: Providers,
+    chain: ChainSettings,
+    registry: RegistryRow,
+    metrics: CollectorRegistry,
+) -> Reconciler:
+    return Reconciler(
+        db,
+        providers,
+        registry,
+        handler=on_final_event,
+        worst_case=MAX_GAS * chain.max_fee_cap_gwei * GWEI,
+        metrics=Differences(metrics),
+        clock=utc_now,
+    )
+
+
+@asynccontextmanager
+async def reconciling(db: Database, registry: RegistryRow) -> AsyncIterator[Reconciler]:
+    """Give a reconciler beside the loops, for one run."""
+    chain = ChainSettings()
+    async with AsyncExitStack() as stack:
+        nodes = [await stack.enter_async_context(rpc) for rpc in nodes_of(chain)]
+        providers = _providers(nodes, chain, registry.chain_id)
+        yield _reconciler(db, providers, chain, registry, CollectorRegistry())
+
+
+@asynccontextmanager
+async def rebuilding(db: Database, registry: RegistryRow, origin: Origin) -> AsyncIterator[Rebuilder]:
+    """Give what rebuilds a database, in the role of its owner."""
+    chain = ChainSettings()
+    async with AsyncExitStack() as stack:
+        nodes = [await stack.enter_async_context(rpc) for rpc in nodes_of(chain)]
+        providers = _providers(nodes, chain, registry.chain_id)
+        await providers.look()
+        yield Rebuilder(
+            db,
+            providers.pinned(),
+            LocalBlobStore(BlobSettings().folder),
+            ManifestCipher(BatcherSettings().manifest_key.get_secret_value()),
+            registry,
+            handler=on_final_event,
+            origin=origin,
+            clock=utc_now,
+        )

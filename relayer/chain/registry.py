@@ -103,6 +103,16 @@ class BatchInfo:
     format: int
 
 
+def batch_info(answer: tuple[Any, ...]) -> BatchInfo | None:
+    """What `batch(root)` gave; None where the registry keeps nothing under the root."""
+    ((submitter, confirmed_at, jobs, approvals, version),) = answer
+    if version == 0:
+        return None
+    return BatchInfo(
+        bytes.fromhex(submitter[2:]), datetime.fromtimestamp(confirmed_at, UTC), jobs, approvals, version
+    )
+
+
 def decode_error(data: bytes) -> RevertError:
     """Decode what a reverted call returned."""
     selector, arguments = data[:_SELECTOR_BYTES], data[_SELECTOR_BYTES:]
@@ -125,7 +135,7 @@ class RegistryClient:
     @staticmethod
     def encode_confirm_batch(words: Sequence[Word]) -> bytes:
         """The call data of `confirmBatch(words)`."""
-        return _encode_call("confirmBatch", [(word.index, word.mask, word.root) for word in words])
+        return encode_call("confirmBatch", [(word.index, word.mask, word.root) for word in words])
 
     @staticmethod
     def decode_batch_confirmed(topics: Sequence[bytes], data: bytes) -> BatchConfirmed:
@@ -168,12 +178,7 @@ class RegistryClient:
 
     async def batch(self, root: bytes, block: At = "latest") -> BatchInfo | None:
         """What the registry keeps under a root at a block (height or tag); None if nothing."""
-        ((submitter, confirmed_at, jobs, approvals, version),) = await self._read("batch", root, block=block)
-        if version == 0:
-            return None
-        return BatchInfo(
-            bytes.fromhex(submitter[2:]), datetime.fromtimestamp(confirmed_at, UTC), jobs, approvals, version
-        )
+        return batch_info(await self._read("batch", root, block=block))
 
     async def word(self, index: int, block: At = "latest") -> tuple[int, int]:
         """The spent and the revoked tickets of a word, as masks."""
@@ -192,17 +197,31 @@ class RegistryClient:
 
     async def _read(self, name: str, *arguments: Any, block: At) -> tuple[Any, ...]:
         address = f"0x{self.address.hex()}"
-        call = {"to": address, "data": f"0x{_encode_call(name, *arguments).hex()}"}
+        call = {"to": address, "data": f"0x{encode_call(name, *arguments).hex()}"}
         at = hex(block) if isinstance(block, int) else block
         answer = await self._rpc.call("eth_call", (call, at))
         try:
-            return tuple(decode(_FUNCTIONS[name].outputs, bytes.fromhex(answer.removeprefix("0x"))))
-        except (AttributeError, ValueError, DecodingError):
+            return decode_answer(name, answer)
+        except ValueError:
             raise self._rpc.nonsense(
                 f"the contract at {address} does not answer like a JobRegistry"
             ) from None
 
 
-def _encode_call(name: str, *arguments: Any) -> bytes:
+def encode_call(name: str, *arguments: Any) -> bytes:
+    """The call data of one of the registry's functions."""
     entry = _FUNCTIONS[name]
     return entry.hash[:_SELECTOR_BYTES] + encode(entry.inputs, arguments)
+
+
+def decode_answer(name: str, answer: Any) -> tuple[Any, ...]:
+    """What a node gave for a call of one of the registry's functions.
+
+    Raises:
+        ValueError: the answer is no value of the function's types.
+
+    """
+    try:
+        return tuple(decode(_FUNCTIONS[name].outputs, bytes.fromhex(answer.removeprefix("0x"))))
+    except (AttributeError, ValueError, DecodingError):
+        raise ValueError(f"no answer of {name}") from None

@@ -23,8 +23,8 @@ class Priority(IntEnum):
 class Job:
     """A job: every column of `jobs` that its tenant may see, and what attempts and batch tell about it.
 
-    Hashes and the salt are 32 bytes; `ticket` is a uint64; `input` is the RFC 8785 text of the input value;
-    `error` is `{code, message, retryable, attempt}`. `attempt` is the number of the last attempt, 0 before the
+    Hashes and the salt are 32 bytes; `ticket` is a uint64; `input` is the RFC 8785 text of the input value, None
+    where the job came back from the chain without it; `error` is `{code, message, retryable, attempt}`. `attempt` is the number of the last attempt, 0 before the
     first; `progress` is what it reported last, `started_at` when it began. The last four fields are None outside a batch, and a hint until the
     job is confirmed.
     """
@@ -38,7 +38,7 @@ class Job:
     state: JobState
     state_version: int
     status_reason: str | None
-    input: str
+    input: str | None
     input_hash: bytes
     metadata: dict[str, Any]
     salt: bytes

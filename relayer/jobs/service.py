@@ -11,7 +11,7 @@ from psycopg.rows import TupleRow
 
 from relayer.jobs import listing_repository, repository, submission_repository
 from relayer.jobs.blob_reader import BlobReader
-from relayer.jobs.errors import JobEndedError, JobNotEndedError, OutputDeletedError
+from relayer.jobs.errors import InvalidInputError, JobEndedError, JobNotEndedError, OutputDeletedError
 from relayer.jobs.handlers.policy import RetryPolicy, TimeLimits
 from relayer.jobs.handlers.registry import Handlers, limits_of, retry_of
 from relayer.jobs.intake import Intake, Outcome, Submitted, earlier_jobs
@@ -125,6 +125,10 @@ class JobService:
             if earlier is None:
                 raise JobNotEndedError(job)
             return earlier
+        if job.input is None:
+            raise InvalidInputError(
+                [("/input", "gone", "the input is not kept any more; submit it as a new job")]
+            )
         submission = Submission(
             kind=job.kind,
             input=parse_json(job.input.encode()),

@@ -35,7 +35,9 @@ TRANSITIONS: frozenset[tuple[JobState, JobState]] = frozenset(
         (JobState.PROCESSING, JobState.CANCELLED),
         (JobState.PROCESSING, JobState.REJECTED),
         (JobState.COMPLETED, JobState.CONFIRMING),
+        (JobState.COMPLETED, JobState.FAILED),
         (JobState.CONFIRMING, JobState.COMPLETED),
+        (JobState.CONFIRMING, JobState.FAILED),
         (JobState.CONFIRMING, JobState.CONFIRMED),
         (JobState.FAILED, JobState.CREATED),
     }

@@ -1,8 +1,9 @@
 """The metrics of one process, for Prometheus: one registry, and what is read only when it is asked for."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 
-from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -46,6 +47,30 @@ class Metrics:
     def render(self) -> bytes:
         """Write all of it as `CONTENT_TYPE` says."""
         return generate_latest(self.registry)
+
+
+class Differences:
+    """What reconciliation found: a gauge a class of difference, and when it last ran."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._found = Gauge(
+            "jobseal_reconciliation_differences",
+            "Differences between database and chain that the last run found, by class",
+            ["class"],
+            registry=registry,
+        )
+        self._ran = Gauge(
+            "jobseal_reconciliation_last_run_timestamp_seconds",
+            "When reconciliation last ran to its end, by mode",
+            ["mode"],
+            registry=registry,
+        )
+
+    def ran(self, mode: str, at: datetime, found: Mapping[str, int]) -> None:
+        """Show a run: how many differences of every class it found, the classes without any included."""
+        for kind, count in found.items():
+            self._found.labels(kind).set(count)
+        self._ran.labels(mode).set(at.timestamp())
 
 
 class _Breakers(Collector):

@@ -2,7 +2,7 @@
 
 import typer
 
-from relayer.cli.admin import audit, chain, database, keys, kind_caps, tenants
+from relayer.cli.admin import audit, chain, database, keys, kind_caps, reconciliation, tenants
 
 app = typer.Typer(
     name="admin",
@@ -19,3 +19,6 @@ app.add_typer(chain.app, name="chain")
 app.command()(keys.bootstrap)
 app.command()(database.migrate)
 app.command()(database.register)
+app.command()(reconciliation.reconcile)
+app.command()(reconciliation.thaw)
+app.command()(reconciliation.rebuild)

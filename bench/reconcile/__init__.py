@@ -1,0 +1,1 @@
+"""How long reconciliation takes over very many confirmed jobs."""
