@@ -7,6 +7,8 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 INPUT ?=
 ARGS ?=
+SEEDS ?= 1000
+SEED_START ?= 0
 SECONDS := $(if $(filter command line environment,$(origin SECONDS)),$(SECONDS),120)
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.tools/bin:$(PATH)
 
@@ -89,6 +91,10 @@ test-python: setup ## The tests on real PostgreSQL, Valkey and anvil
 .PHONY: test-campaigns
 test-campaigns: setup ## The tests that are too long for every change
 	pytest -n 2 -m campaign
+
+.PHONY: chaos
+chaos: setup ## The chain side of the relayer under everything that can go wrong (SEEDS=1000 SEED_START=0)
+	PYTHONPATH=test/faults/rig python -m chaos --seeds $(SEEDS) --start $(SEED_START) $(ARGS)
 
 .PHONY: test-schemathesis
 test-schemathesis: setup ## The API against its description, at length

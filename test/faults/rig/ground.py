@@ -9,7 +9,6 @@ from typing import Any
 
 import orjson
 from eth_account import Account
-from eth_hash.backends.pysha3 import keccak256
 
 from relayer.chain.keystore import KeystoreSigner
 from relayer.local.anvil import CHAIN_ID, Anvil
@@ -21,9 +20,9 @@ PASSWORD = "open"
 _BLOCKS_BELOW = 80
 
 
-def key(name: str) -> bytes:
-    """Give a private key that every run has alike."""
-    return keccak256(name.encode())
+# anvil's second and third account, known to everyone; the node can sign for them too.
+OUR_KEY = bytes.fromhex("59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d")
+THEIR_KEY = bytes.fromhex("5de4111afa1a4b94908f83103eb1f1706367c2e68ca870fc3fb9a804cdab365a")
 
 
 @dataclass
@@ -62,9 +61,9 @@ class Ground:
 @contextmanager
 def ground(folder: Path) -> Iterator[Ground]:
     """Start the node, deploy, and make blocks enough for reorganisations."""
-    ours, theirs = (bytes.fromhex(Account.from_key(key(name)).address[2:]) for name in ("ours", "theirs"))
+    ours, theirs = (bytes.fromhex(Account.from_key(key).address[2:]) for key in (OUR_KEY, THEIR_KEY))
     keystore, password_file = folder / "keystore.json", folder / "password"
-    keystore.write_bytes(orjson.dumps(Account.encrypt(key("ours"), PASSWORD, kdf="pbkdf2", iterations=1)))
+    keystore.write_bytes(orjson.dumps(Account.encrypt(OUR_KEY, PASSWORD, kdf="pbkdf2", iterations=1)))
     password_file.write_text(f"{PASSWORD}\n")
     with Anvil(folder, chain_id=CHAIN_ID, mining="auto", persist=False) as anvil:
         deployment = deploy_registry(

@@ -66,12 +66,14 @@ class Chain:
         """Send such a call; it is in the next block."""
         await self._call("eth_sendTransaction", self.administration(signature, *arguments))
 
-    async def transact(self, sender: bytes, data: bytes) -> None:
-        """Send a call of the registry by an account whose key nobody needs; it is in the next block."""
-        account = f"0x{sender.hex()}"
-        await self._call("anvil_impersonateAccount", account)
+    async def transact(self, sender: bytes, data: bytes, *, target: bytes) -> None:
+        """Send a call by an account that the node holds the key of; it is in the next block."""
         await self._call(
             "eth_sendTransaction",
-            {"from": account, "to": self._registry, "data": f"0x{data.hex()}", "gas": hex(3_000_000)},
+            {
+                "from": f"0x{sender.hex()}",
+                "to": f"0x{target.hex()}",
+                "data": f"0x{data.hex()}",
+                "gas": hex(3_000_000),
+            },
         )
-        await self._call("anvil_stopImpersonatingAccount", account)

@@ -60,9 +60,12 @@ class GethPool:
 
     async def settle(self) -> None:
         """Offer the node what is not mined, lowest nonce first; what it refuses for its price stays."""
-        for key in sorted(self._held):
-            if key[1] >= await self._nonce(key[0]):
-                await self._node(Call(SEND, (self._held[key].raw,)))
+        nonces = {
+            sender: await self._nonce(sender) for sender in sorted({sender for sender, _ in self._held})
+        }
+        for sender, nonce in sorted(self._held):
+            if nonce >= nonces[sender]:
+                await self._node(Call(SEND, (self._held[sender, nonce].raw,)))
 
     async def _nonce(self, sender: str) -> int:
         answer = await self._node(Call("eth_getTransactionCount", (sender, "latest")))

@@ -1,18 +1,16 @@
 """The proxy: a list of faults between the client and the node, and the frames of WebSockets."""
 
 import asyncio
-import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
-import httpx2
 import orjson
 
 from faultproxy.calls import Answer, Call, Fault, Forward, Loss, LostError
 from faultproxy.sockets import SocketServer
-from faultproxy.wire import HttpServer
+from faultproxy.wire import HttpClient, HttpServer
 
 _UPSTREAM_S = 30
 
@@ -31,12 +29,8 @@ class FaultProxy:
         self.faults: list[Fault] = []
         self.calls: list[Call] = []
         self.sockets = SocketServer(upstream.replace("http", "ws", 1))
-        self._upstream = upstream
         self._http = HttpServer(self._handle)
-        # Without the certificates of all authorities, which take longer to load than many a test.
-        self._client = httpx2.AsyncClient(
-            timeout=_UPSTREAM_S, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), trust_env=False
-        )
+        self._client = HttpClient(upstream)
 
     @property
     def url(self) -> str:
@@ -53,7 +47,7 @@ class FaultProxy:
     ) -> None:
         await self._http.stop()
         await self.sockets.stop()
-        await self._client.aclose()
+        self._client.close()
 
     @contextmanager
     def suffering(self, *faults: Fault) -> Iterator[None]:
@@ -109,10 +103,7 @@ class FaultProxy:
     async def _node(self, call: Call) -> Answer:
         request = {"jsonrpc": "2.0", "id": 1, "method": call.method, "params": list(call.params)}
         async with asyncio.timeout(_UPSTREAM_S):
-            response = await self._client.post(
-                self._upstream, content=orjson.dumps(request), headers={"Content-Type": "application/json"}
-            )
-        answer = orjson.loads(response.content)
+            answer = orjson.loads(await self._client.post(orjson.dumps(request)))
         return {name: answer[name] for name in ("result", "error") if name in answer}
 
 

@@ -1,0 +1,105 @@
+"""A process of the relayer: its loops, each pass of which the scheduler calls for."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import psycopg
+from pydantic import SecretBytes
+
+from chaos.life import KilledError, Life, MortalDatabase, MortalRpc
+from chaos.signing import FaultySigner
+from relayer.batches.batcher import Batcher
+from relayer.batches.handlers import on_batch_confirmed
+from relayer.batches.source import BatchSource
+from relayer.chain.fees import GWEI, Fees
+from relayer.chain.indexer import Indexer
+from relayer.chain.registry import RegistryClient
+from relayer.chain.sender import Sender
+from relayer.model.errors import JobsealError
+from relayer.settings import BatcherSettings
+from relayer.store import leases
+
+if TYPE_CHECKING:
+    from chaos.world import World
+
+LOOPS = ("batcher", "sender", "indexer")
+CAP = 500
+_MAX_JOBS = 4
+_MAX_AGE = timedelta(seconds=30)
+_LONG = timedelta(hours=1)
+
+
+class Process:
+    """One `jobseal relayer`."""
+
+    def __init__(
+        self, name: str, world: World, database: MortalDatabase, clients: tuple[MortalRpc, MortalRpc]
+    ) -> None:
+        self.name = name
+        self.signer = FaultySigner(world.ground.signer())
+        self._world = world
+        self._db = database
+        self._clients = clients
+        self._epochs: dict[str, int] = {}
+        self._deaths = 0
+        self._build()
+
+    @property
+    def life(self) -> Life:
+        return self._db.life
+
+    def _build(self) -> None:
+        """Compose the loops as `relayer.app` does."""
+        world, rpc = self._world, self._clients[0]
+        registry = world.registry
+        settings = BatcherSettings(
+            max_jobs=_MAX_JOBS, max_age=_MAX_AGE, manifest_key=SecretBytes(bytes(range(32)))
+        )
+        batcher = Batcher(self._db, world.blobs, registry, settings, world.clock)
+        sender = Sender(
+            self._db,
+            rpc,
+            signer=self.signer,
+            chain_id=registry.chain_id,
+            source=BatchSource(
+                registry, RegistryClient(rpc, registry.chain_id, registry.address), world.clock
+            ),
+            fees=Fees(rpc, CAP * GWEI),
+            clock=world.clock,
+        )
+        indexer = Indexer(
+            self._db,
+            rpc,
+            chain_id=registry.chain_id,
+            address=registry.address,
+            first_block=registry.first_block,
+            handler=on_batch_confirmed,
+            clock=world.clock,
+        )
+        self._passes = {"batcher": batcher.run_pass, "sender": sender.run_pass, "indexer": indexer.run_pass}
+
+    async def lead(self) -> None:
+        """Take every lease, whoever holds it."""
+        async with self._world.connections.owner.transaction() as conn:
+            await conn.execute("UPDATE leases SET expires_at = '-infinity'")
+            for loop in LOOPS:
+                epoch = await leases.acquire(conn, loop, f"{self.name}{self._deaths}", _LONG)
+                assert epoch is not None
+                self._epochs[loop] = epoch
+
+    async def run(self, loop: str) -> str:
+        """Do one pass; say how much it did, or what stopped it. A process that died is started again, and leads."""
+        try:
+            return str(await self._passes[loop](self._epochs[loop]))
+        except KilledError:
+            self.life.rise()
+            self._deaths += 1
+            self._build()
+            await self.lead()
+            return "killed"
+        except JobsealError as error:
+            return type(error).__name__
+        except psycopg.Error as error:
+            return f"database {error.sqlstate}"

@@ -1,0 +1,83 @@
+"""Seeds of the campaign that every change has to pass; `make chaos` runs as many as one likes."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from chaos import judge
+from chaos.catalogue import CATALOGUE
+from chaos.run import Run, run
+from chaos.world import Connections, World, begin, connections
+from ground import Ground
+
+SEEDS = 25
+NOTHING = frozenset[str]()
+
+
+@pytest.fixture(scope="session")
+async def opened(deployed: Ground, postgres_urls: Any) -> AsyncIterator[Connections]:
+    async with connections(deployed, postgres_urls.owner, postgres_urls.relayer) as one:
+        yield one
+
+
+@pytest.mark.usefixtures("urls")
+@pytest.mark.parametrize("seed", range(SEEDS))
+async def test_a_seed_comes_to_rest_and_all_is_well(
+    deployed: Ground, opened: Connections, tmp_path: Path, seed: int
+) -> None:
+    report = await run(deployed, opened, tmp_path, seed)
+    assert report.flaws == [], "\n".join(report.trace)
+    assert all(one.blocks is not None for one in report.recoveries)
+
+
+async def test_a_seed_repeats_its_run(
+    deployed: Ground, opened: Connections, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    traces = []
+    for turn in ("first", "second"):
+        request.getfixturevalue("urls")
+        report = await run(deployed, opened, tmp_path / turn, SEEDS)
+        traces.append((report.digest, report.trace))
+        with psycopg.connect(
+            request.getfixturevalue("postgres_urls").superuser, autocommit=True
+        ) as connection:
+            connection.execute("SET session_replication_role = replica")
+            for table in request.getfixturevalue("tables"):
+                connection.execute(f"DELETE FROM {table}")  # noqa: S608 - a name of the catalogue
+    assert traces[0] == traces[1]
+
+
+def test_every_trouble_has_a_name_of_its_own() -> None:
+    names = [(trouble.kind, trouble.name) for trouble in CATALOGUE]
+    assert len(names) == len(set(names))
+
+
+WRONG = {
+    "a job is not confirmed": "UPDATE jobs SET state = 'confirming' WHERE ticket = 1",
+    "a batch waits for a human without a cause": (
+        "UPDATE batches SET state = 'needs_human', reason = 'integrity' WHERE root IN (SELECT min(root) FROM batches)"
+    ),
+    "a batch is said to be in another block": "UPDATE batches SET block_hash = sha256(block_hash)",
+    "a slot is open": "UPDATE chain_txs SET state = 'broadcast' WHERE nonce = 0",
+    "a nonce was given and never used": "UPDATE chain_txs SET nonce = nonce + 1",
+    "a ticket was spent without the database": "UPDATE batch_words SET mask = sha256(mask)",
+    "a root was never announced": "UPDATE batches SET root = sha256(root)",
+}
+
+
+@pytest.fixture
+async def whole(deployed: Ground, opened: Connections, tmp_path: Path, urls: Any) -> World:  # noqa: ARG001 - the tables are empty by then
+    """A run without any trouble, at its end."""
+    one = await begin(deployed, opened, tmp_path, 0)
+    assert (await Run(one, 0, []).run()).flaws == []
+    return one
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+async def test_the_judge_sees_what_is_wrong(
+    whole: World, superuser: psycopg.Connection[Any], wrong: str
+) -> None:
+    superuser.execute(WRONG[wrong].encode())
+    assert await judge.flaws(whole, NOTHING)
