@@ -1,6 +1,6 @@
 """Seeds of the campaign that every change has to pass; `make chaos` runs as many as one likes."""
 
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +9,11 @@ import pytest
 from chaos import judge
 from chaos.catalogue import CATALOGUE
 from chaos.run import Run, run
-from chaos.world import Connections, World, begin, connections
+from chaos.world import Connections, World, begin
 from ground import Ground
 
 SEEDS = 25
 NOTHING = frozenset[str]()
-
-
-@pytest.fixture(scope="session")
-async def opened(deployed: Ground, postgres_urls: Any) -> AsyncIterator[Connections]:
-    async with connections(deployed, postgres_urls.owner, postgres_urls.relayer) as one:
-        yield one
 
 
 @pytest.mark.usefixtures("urls")
@@ -33,20 +27,14 @@ async def test_a_seed_comes_to_rest_and_all_is_well(
 
 
 async def test_a_seed_repeats_its_run(
-    deployed: Ground, opened: Connections, tmp_path: Path, request: pytest.FixtureRequest
+    deployed: Ground, opened: Connections, tmp_path: Path, empty: Callable[[], None]
 ) -> None:
-    traces = []
+    reports = []
     for turn in ("first", "second"):
-        request.getfixturevalue("urls")
-        report = await run(deployed, opened, tmp_path / turn, SEEDS)
-        traces.append((report.digest, report.trace))
-        with psycopg.connect(
-            request.getfixturevalue("postgres_urls").superuser, autocommit=True
-        ) as connection:
-            connection.execute("SET session_replication_role = replica")
-            for table in request.getfixturevalue("tables"):
-                connection.execute(f"DELETE FROM {table}")  # noqa: S608 - a name of the catalogue
-    assert traces[0] == traces[1]
+        empty()
+        reports.append(await run(deployed, opened, tmp_path / turn, SEEDS))
+    assert reports[0].trace == reports[1].trace
+    assert reports[0].digest == reports[1].digest
 
 
 def test_every_trouble_has_a_name_of_its_own() -> None:

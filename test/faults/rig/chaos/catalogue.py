@@ -212,7 +212,7 @@ _base_fee("base fee x50 and back", 50 * GWEI)
 _base_fee("base fee above the cap and back", 900 * GWEI)
 
 
-@_trouble("E mempool", "our key used elsewhere", "foreign_nonce")
+@_trouble("E mempool", "our key used elsewhere", "foreign_nonce", "reverted")
 async def _foreign_nonce(world: World) -> None:
     nonce = await world.nonce()
     for pool in world.pools:

@@ -1,7 +1,11 @@
 """What can happen to a process between two of its effects: it dies, its database breaks, another one leads."""
 
+import inspect
+import re
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +14,10 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from relayer.chain.rpc import JsonRpc
+from relayer.store.blobs import LocalBlobStore
 from relayer.store.database import Database
+
+_OURS = re.compile(r"/relayer/(chain|batches)/(?!rpc\.py)")
 
 Event = Callable[[], Awaitable[None]]
 
@@ -22,10 +29,13 @@ class KilledError(BaseException):
 class Life:
     """Counts the effects of a process: commits, and transactions that were sent.
 
+    `seen` is told the name of each; with `skips_reads`, transactions that only read are no effects.
     `strike` lets something happen after the next effects; `break_database` lets the server end the next transactions.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, seen: Callable[[str], object] = str, *, skips_reads: bool = False) -> None:
+        self.seen = seen
+        self.skips_reads = skips_reads
         self._strikes: dict[int, Event] = {}
         self._breaks: dict[int, str] = {}
         self._effects = 0
@@ -62,11 +72,12 @@ class Life:
         self._begun += 1
         return self._breaks.pop(self._begun, None)
 
-    async def effect(self) -> None:
-        """Count an effect."""
+    async def effect(self, name: str) -> None:
+        """Count an effect of a name."""
         if self._dead:
             raise KilledError
         self._effects += 1
+        self.seen(name)
         if (event := self._strikes.pop(self._effects, None)) is not None:
             await event()
 
@@ -79,11 +90,14 @@ class MortalDatabase(Database):
     @asynccontextmanager
     async def transaction(self, tenant: UUID | None = None) -> AsyncIterator[AsyncConnection[TupleRow]]:
         breaking = self.life.begin()
+        name = f"{maker()} commits"
         async with super().transaction(tenant) as conn:
             yield conn
             if breaking is not None:
                 await conn.execute(breaking.encode())
-        await self.life.effect()
+            wrote = not self.life.skips_reads or await _has_written(conn)
+        if wrote:
+            await self.life.effect(name)
 
 
 class MortalRpc(JsonRpc):
@@ -92,8 +106,36 @@ class MortalRpc(JsonRpc):
     life: Life
 
     async def call(self, method: str, params: Sequence[Any] = ()) -> Any:
+        name = f"{maker()} sends"
         try:
             return await super().call(method, params)
         finally:
             if method == SEND:
-                await self.life.effect()
+                await self.life.effect(name)
+
+
+class MortalBlobStore(LocalBlobStore):
+    """A blob store that tells a life of what it keeps under a name."""
+
+    life: Life
+
+    async def put_named(self, space: str, name: str, data: bytes) -> None:
+        effect = f"{maker()} keeps {space}"
+        await super().put_named(space, name, data)
+        await self.life.effect(effect)
+
+
+async def _has_written(conn: AsyncConnection[TupleRow]) -> bool:
+    """Whether a transaction has changed or locked anything."""
+    cursor = await conn.execute("SELECT pg_current_xact_id_if_assigned() IS NOT NULL")
+    return (await cursor.fetchall())[0][0] is True
+
+
+def maker() -> str:
+    """Name the function of the platform's chain side that is at work, past those that only open a transaction for it."""
+    frame = sys._getframe(1)
+    while frame := frame.f_back:  # type: ignore[assignment]
+        code = frame.f_code
+        if _OURS.search(code.co_filename) and not code.co_flags & inspect.CO_ASYNC_GENERATOR:
+            return f"{Path(code.co_filename).stem}.{code.co_qualname}"
+    return "the scheduler"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import psycopg
 from pydantic import SecretBytes
 
-from chaos.life import KilledError, Life, MortalDatabase, MortalRpc
+from chaos.life import KilledError, Life, MortalBlobStore, MortalDatabase, MortalRpc
 from chaos.signing import FaultySigner
 from relayer.batches.batcher import Batcher
 from relayer.batches.handlers import on_batch_confirmed
@@ -44,11 +44,15 @@ class Process:
         self._clients = clients
         self._epochs: dict[str, int] = {}
         self._deaths = 0
+        self._blobs = MortalBlobStore(world.folder)
+        self.live(Life())
         self._build()
 
-    @property
-    def life(self) -> Life:
-        return self._db.life
+    def live(self, life: Life) -> None:
+        """Begin a life."""
+        self.life = life
+        for one in (self._db, self._blobs, *self._clients):
+            one.life = life
 
     def _build(self) -> None:
         """Compose the loops as `relayer.app` does."""
@@ -57,7 +61,7 @@ class Process:
         settings = BatcherSettings(
             max_jobs=_MAX_JOBS, max_age=_MAX_AGE, manifest_key=SecretBytes(bytes(range(32)))
         )
-        batcher = Batcher(self._db, world.blobs, registry, settings, world.clock)
+        batcher = Batcher(self._db, self._blobs, registry, settings, world.clock)
         sender = Sender(
             self._db,
             rpc,

@@ -17,7 +17,7 @@ from faultproxy.view import Finality
 from ground import Ground
 from pydantic import SecretStr
 
-from chaos.life import Life, MortalDatabase, MortalRpc
+from chaos.life import MortalDatabase, MortalRpc
 from chaos.process import Process
 from relayer.batches import repository
 from relayer.chain.registry import BATCH_CONFIRMED_TOPIC, RegistryClient
@@ -26,7 +26,6 @@ from relayer.local.anvil import CHAIN_ID
 from relayer.seal.tree import Word
 from relayer.settings import DatabaseSettings
 from relayer.store import registries
-from relayer.store.blobs import LocalBlobStore
 from relayer.store.database import Database
 from relayer.store.registries import RegistryRow
 
@@ -101,7 +100,7 @@ class World:
     ground: Ground
     connections: Connections
     registry: RegistryRow
-    blobs: LocalBlobStore
+    folder: Path
     random: Random
     clock: Clock = field(default_factory=Clock)
     tickets: int = 0
@@ -209,11 +208,7 @@ async def begin(ground: Ground, opened: Connections, folder: Path, seed: int) ->
             "INSERT INTO tenants (id, name, created_at) VALUES (%s, 'acme', %s)", [TENANT, START]
         )
         registry = await registries.register(conn, CHAIN_ID, ground.registry, ground.first_block)
-    for database, clients in zip(opened.databases, opened.clients, strict=True):
-        database.life = Life()
-        for client in clients:
-            client.life = database.life
     random = Random(seed)  # noqa: S311 - a seed repeats its run
-    world = World(ground, opened, registry, LocalBlobStore(folder / "blobs"), random)
+    world = World(ground, opened, registry, folder / "blobs", random)
     await world.leader.lead()
     return world
