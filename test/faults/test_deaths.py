@@ -49,38 +49,52 @@ EFFECTS: dict[str, list[str]] = {
 
 
 @dataclass
+class Company:
+    """The process whose children die, and the folder of its blobs."""
+
+    process: asyncio.subprocess.Process
+    folder: Path
+
+
+@dataclass
 class Stage:
     """Where scenes are played, in a process that dies, and brought to their end, in this one."""
 
     ground: Ground
     opened: Connections
-    folder: Path
-    company: asyncio.subprocess.Process
+    company: Company
+    empty: Callable[[], None]
 
     async def play(self, scene: str, effect: str | None = None, time: int = 1) -> list[str]:
-        """Play a scene up to an effect, and let another process take over; give the effects that were made."""
-        await begin(self.ground, self.opened, self.folder, 0)
-        ended, made = await self._ask(scene, effect, time)
-        assert ended == ("done" if effect is None else "killed"), f"{ended} after {made}"
-        world = await self._heir()
-        flaws = await self._finish(world, PLAYS[scene].asks)
-        assert flaws == [], f"after {made}"
-        return made
-
-    async def _ask(self, scene: str, effect: str | None, time: int) -> tuple[str, list[str]]:
-        assert self.company.stdin is not None
-        assert self.company.stdout is not None
-        self.company.stdin.write(f"{json.dumps([scene, effect, time])}\n".encode())
-        answer = await asyncio.wait_for(self.company.stdout.readline(), 120)
+        """Play a scene, up to an effect or to its end; give the effects that were made."""
+        self.empty()
+        await begin(self.ground, self.opened, self.company.folder, 0)
+        assert self.company.process.stdin is not None
+        assert self.company.process.stdout is not None
+        self.company.process.stdin.write(f"{json.dumps([scene, effect, time])}\n".encode())
+        answer = await asyncio.wait_for(self.company.process.stdout.readline(), 120)
         ended, made = json.loads(answer)
-        return ended, made
+        assert ended == ("done" if effect is None else "killed"), f"{ended} after {made}"
+        return list(made)
+
+    async def require_finished(self, asks: frozenset[str]) -> None:
+        """Let another process take over and bring everything to its end."""
+        world = await self._heir()
+        for _ in range(_MOST_TURNS):
+            for loop in LOOPS:
+                await world.leader.run(loop)
+            await world.pass_block()
+            if await judge.at_rest(world):
+                assert await judge.flaws(world, asks) == []
+                return
+        pytest.fail("it does not come to rest")
 
     async def _heir(self) -> World:
         """Another process, an hour later, on a chain that is not paused any more."""
         async with self.opened.owner.transaction() as conn:
             registry = await registries.find(conn, CHAIN_ID, self.ground.registry)
         assert registry is not None
-        world = World(self.ground, self.opened, registry, self.folder, Random(1))  # noqa: S311 - no secret
+        world = World(self.ground, self.opened, registry, self.company.folder, Random(1))  # noqa: S311 - no secret
         world.clock.now += timedelta(hours=1)
         ((world.tickets,),) = await world.rows("SELECT count(*) FROM jobs")
         if await world.client.paused():
@@ -88,49 +102,45 @@ class Stage:
         await world.leader.lead()
         return world
 
-    async def _finish(self, world: World, asks: frozenset[str]) -> list[str]:
-        for _ in range(_MOST_TURNS):
-            for loop in LOOPS:
-                await world.leader.run(loop)
-            await world.pass_block()
-            if await judge.at_rest(world):
-                return await judge.flaws(world, asks)
-        return ["it does not come to rest"]
 
-
-@pytest.fixture
-async def stage(here: Ground, opened: Connections, urls: Any, tmp_path: Path) -> AsyncIterator[Stage]:
-    company = await asyncio.create_subprocess_exec(
+@pytest.fixture(scope="session")
+async def company(
+    deployed: Ground, postgres_urls: Any, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Company]:
+    process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "deaths.dying"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         env={"PATH": os.environ["PATH"], "PYTHONPATH": f"{RIG}{os.pathsep}{ROOT}"},
     )
-    assert company.stdin is not None
+    folder = tmp_path_factory.mktemp("blobs")
     where = {
-        "url": here.url,
-        "registry": here.registry.hex(),
-        "first_block": here.first_block,
-        "keystore": str(here.keystore),
-        "password_file": str(here.password_file),
-        "ours": here.ours.hex(),
-        "theirs": here.theirs.hex(),
-        "owner": urls.owner,
-        "relayer": urls.relayer,
-        "folder": str(tmp_path),
+        "url": deployed.url,
+        "registry": deployed.registry.hex(),
+        "first_block": deployed.first_block,
+        "keystore": str(deployed.keystore),
+        "password_file": str(deployed.password_file),
+        "owner": postgres_urls.owner,
+        "relayer": postgres_urls.relayer,
+        "folder": str(folder),
     }
-    company.stdin.write(f"{json.dumps(where)}\n".encode())
-    yield Stage(here, opened, tmp_path, company)
-    company.stdin.close()
-    await company.wait()
+    assert process.stdin is not None
+    process.stdin.write(f"{json.dumps(where)}\n".encode())
+    yield Company(process, folder)
+    process.stdin.close()
+    await process.wait()
 
 
-async def test_every_effect_is_known(stage: Stage, empty: Callable[[], None]) -> None:
+@pytest.fixture
+def stage(deployed: Ground, opened: Connections, company: Company, empty: Callable[[], None]) -> Stage:
+    return Stage(deployed, opened, company, empty)
+
+
+async def test_every_effect_is_known(stage: Stage) -> None:
     """An effect that is new has to be added to the list, so that somebody dies after it."""
     known = {name for names in EFFECTS.values() for name in names}
     made: dict[str, list[str]] = {}
     for scene in PLAYS:
-        empty()
         seen = await stage.play(scene)
         told = {name for names in made.values() for name in names}
         made[scene] = sorted(set(seen) - told)
@@ -143,14 +153,14 @@ async def test_every_effect_is_known(stage: Stage, empty: Callable[[], None]) ->
 async def test_a_death_after_an_effect_loses_nothing(stage: Stage, scene: str, effect: str) -> None:
     made = await stage.play(scene, effect)
     assert made[-1] == effect
+    await stage.require_finished(PLAYS[scene].asks)
 
 
 @pytest.mark.campaign
 @pytest.mark.parametrize("scene", PLAYS)
-async def test_a_death_after_any_effect_loses_nothing(
-    stage: Stage, empty: Callable[[], None], scene: str
-) -> None:
+async def test_a_death_after_any_effect_loses_nothing(stage: Stage, scene: str) -> None:
     made = await stage.play(scene)
-    for number, effect in enumerate(made):
-        empty()
-        assert await stage.play(scene, effect, made[: number + 1].count(effect)) == made[: number + 1]
+    await stage.require_finished(PLAYS[scene].asks)
+    for number, effect in enumerate(made, start=1):
+        assert await stage.play(scene, effect, made[:number].count(effect)) == made[:number]
+        await stage.require_finished(PLAYS[scene].asks)

@@ -12,7 +12,6 @@ import pytest
 from faultproxy.answers import (
     SEND,
     THROTTLE,
-    THROTTLED,
     FalseError,
     FalseSuccess,
     Lose,
@@ -41,7 +40,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from relayer.chain.fee import GWEI, DynamicFee
-from relayer.chain.rpc import JsonRpc, RpcError, RpcUnavailableError
+from relayer.chain.rpc import JsonRpc, RpcError, RpcThrottledError, RpcUnavailableError
 from relayer.chain.transaction import TransactionFields
 from relayer.local.anvil import CHAIN_ID
 
@@ -127,9 +126,8 @@ async def test_a_refusal_has_not_sent(proxy: FaultProxy, rpc: JsonRpc, chain: Ch
 
 
 async def test_a_throttle_and_another_chain(proxy: FaultProxy, rpc: JsonRpc) -> None:
-    with proxy.suffering(THROTTLE), pytest.raises(RpcError) as refused:
+    with proxy.suffering(THROTTLE), pytest.raises(RpcThrottledError, match="rate limited"):
         await rpc.call("eth_blockNumber")
-    assert refused.value.code == THROTTLED
     with proxy.suffering(OtherChain(1)):
         assert await rpc.call("eth_chainId") == "0x1"
         assert await rpc.call("net_version") == "1"

@@ -23,6 +23,7 @@ _BLOCKS_BELOW = 80
 # anvil's second and third account, known to everyone; the node can sign for them too.
 OUR_KEY = bytes.fromhex("59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d")
 THEIR_KEY = bytes.fromhex("5de4111afa1a4b94908f83103eb1f1706367c2e68ca870fc3fb9a804cdab365a")
+OURS, THEIRS = (bytes.fromhex(Account.from_key(key).address[2:]) for key in (OUR_KEY, THEIR_KEY))
 
 
 @dataclass
@@ -34,8 +35,8 @@ class Ground:
     first_block: int
     keystore: Path
     password_file: Path
-    ours: bytes
-    theirs: bytes
+    ours: bytes = OURS
+    theirs: bytes = THEIRS
     _snapshot: str = field(default="")
 
     def rpc(self, method: str, *params: Any) -> Any:
@@ -61,19 +62,16 @@ class Ground:
 @contextmanager
 def ground(folder: Path) -> Iterator[Ground]:
     """Start the node, deploy, and make blocks enough for reorganisations."""
-    ours, theirs = (bytes.fromhex(Account.from_key(key).address[2:]) for key in (OUR_KEY, THEIR_KEY))
     keystore, password_file = folder / "keystore.json", folder / "password"
     keystore.write_bytes(orjson.dumps(Account.encrypt(OUR_KEY, PASSWORD, kdf="pbkdf2", iterations=1)))
     password_file.write_text(f"{PASSWORD}\n")
     with Anvil(folder, chain_id=CHAIN_ID, mining="auto", persist=False) as anvil:
         deployment = deploy_registry(
-            anvil.rpc_url, [f"0x{one.hex()}" for one in (ours, theirs)], folder / "broadcast"
+            anvil.rpc_url, [f"0x{one.hex()}" for one in (OURS, THEIRS)], folder / "broadcast"
         )
-        here = Ground(
-            anvil.rpc_url, deployment.address, deployment.first_block, keystore, password_file, ours, theirs
-        )
+        here = Ground(anvil.rpc_url, deployment.address, deployment.first_block, keystore, password_file)
         here.rpc("evm_setAutomine", False)
-        for account in (ours, theirs):
+        for account in (OURS, THEIRS):
             here.rpc("anvil_setBalance", f"0x{account.hex()}", hex(100 * ETHER))
         here.rpc("anvil_mine", hex(_BLOCKS_BELOW), "0xc")
         yield here

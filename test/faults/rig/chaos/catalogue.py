@@ -19,10 +19,12 @@ from faultproxy.logs import (
 )
 from faultproxy.proxy import FaultProxy
 from faultproxy.scope import Only
+from faultproxy.signing import AlteredRequest, HighS, OtherKey
 from faultproxy.view import Lag
+from ground import THEIRS
 
 from chaos.world import FINAL_AFTER, World
-from relayer.chain.fees import GWEI
+from relayer.chain.fee import GWEI
 from relayer.chain.registry import RegistryClient
 from relayer.seal.tree import Word
 
@@ -385,13 +387,21 @@ async def _our_tickets(world: World) -> None:
 # --- J: the signer -----------------------------------------------------------------------------------------
 
 
-@_trouble("J signer", "does not sign")
-async def _signer(world: World) -> Stop:
-    for one in world.processes:
-        one.signer.trouble = "the signer does not answer"
+def _signing(name: str, fault: Fault) -> None:
+    @_trouble("J signer", name)
+    async def start(world: World) -> Stop:
+        world.connections.signing.faults.append(fault)
 
-    async def stop() -> None:
-        for one in world.processes:
-            one.signer.trouble = None
+        async def stop() -> None:
+            world.connections.signing.faults.remove(fault)
 
-    return stop
+        return stop
+
+
+_signing("does not answer", Lose(Loss.CLOSED, before=True))
+_signing("does not answer in time", Only(Lose(Loss.SILENT), "eth_signTransaction", times=1))
+_signing("throttles", THROTTLE)
+_signing("signs other fields", AlteredRequest(gas="0x5208"))
+_signing("signs for another nonce", AlteredRequest(nonce="0x40"))
+_signing("signs with another key", OtherKey(f"0x{THEIRS.hex()}"))
+_signing("signs with a high s", HighS())

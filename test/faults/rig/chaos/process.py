@@ -9,12 +9,15 @@ import psycopg
 from pydantic import SecretBytes
 
 from chaos.life import KilledError, Life, MortalBlobStore, MortalDatabase, MortalRpc
-from chaos.signing import FaultySigner
+from relayer.app import on_chain, with_key
 from relayer.batches.batcher import Batcher
 from relayer.batches.handlers import on_batch_confirmed
 from relayer.batches.source import BatchSource
-from relayer.chain.fees import GWEI, Fees
+from relayer.chain.fee import GWEI
+from relayer.chain.fees import Fees
+from relayer.chain.health import HealthPolicy
 from relayer.chain.indexer import Indexer
+from relayer.chain.providers import Providers
 from relayer.chain.registry import RegistryClient
 from relayer.chain.sender import Sender
 from relayer.model.errors import JobsealError
@@ -38,7 +41,6 @@ class Process:
         self, name: str, world: World, database: MortalDatabase, clients: tuple[MortalRpc, MortalRpc]
     ) -> None:
         self.name = name
-        self.signer = FaultySigner(world.ground.signer())
         self._world = world
         self._db = database
         self._clients = clients
@@ -56,7 +58,14 @@ class Process:
 
     def _build(self) -> None:
         """Compose the loops as `relayer.app` does."""
-        world, rpc = self._world, self._clients[0]
+        world, rpc, signer = self._world, self._clients[0], self._world.connections.signer
+        providers = Providers(
+            self._clients,
+            world.registry.chain_id,
+            # What a look found holds for no time, so that every pass of a run looks.
+            policy=HealthPolicy(fresh_for=timedelta(0)),
+            clock=world.clock,
+        )
         registry = world.registry
         settings = BatcherSettings(
             max_jobs=_MAX_JOBS, max_age=_MAX_AGE, manifest_key=SecretBytes(bytes(range(32)))
@@ -65,24 +74,28 @@ class Process:
         sender = Sender(
             self._db,
             rpc,
-            signer=self.signer,
+            signer=signer,
             chain_id=registry.chain_id,
             source=BatchSource(
                 registry, RegistryClient(rpc, registry.chain_id, registry.address), world.clock
             ),
-            fees=Fees(rpc, CAP * GWEI),
+            fees=Fees(CAP * GWEI),
             clock=world.clock,
         )
         indexer = Indexer(
             self._db,
-            rpc,
+            providers,
             chain_id=registry.chain_id,
             address=registry.address,
             first_block=registry.first_block,
             handler=on_batch_confirmed,
             clock=world.clock,
         )
-        self._passes = {"batcher": batcher.run_pass, "sender": sender.run_pass, "indexer": indexer.run_pass}
+        self._passes = {
+            "batcher": batcher.run_pass,
+            "sender": on_chain(providers, with_key(signer, sender.run_pass)),
+            "indexer": indexer.run_pass,
+        }
 
     async def lead(self) -> None:
         """Take every lease, whoever holds it."""

@@ -21,10 +21,11 @@ from chaos.life import MortalDatabase, MortalRpc
 from chaos.process import Process
 from relayer.batches import repository
 from relayer.chain.registry import BATCH_CONFIRMED_TOPIC, RegistryClient
+from relayer.chain.remote_signer import RemoteSigner
 from relayer.chain.rpc import JsonRpc
 from relayer.local.anvil import CHAIN_ID
 from relayer.seal.tree import Word
-from relayer.settings import DatabaseSettings
+from relayer.settings import DatabaseSettings, RemoteSignerSettings
 from relayer.store import registries
 from relayer.store.database import Database
 from relayer.store.registries import RegistryRow
@@ -54,12 +55,14 @@ class Clock:
 
 @dataclass
 class Connections:
-    """What is opened once for many runs: a pool for each process, one for the owner, and two ways to the node."""
+    """What is opened once for many runs: a pool for each process and one for the owner, two nodes, and a signer."""
 
     owner: Database
     databases: tuple[MortalDatabase, MortalDatabase]
     proxies: tuple[FaultProxy, FaultProxy]
     clients: tuple[tuple[MortalRpc, MortalRpc], tuple[MortalRpc, MortalRpc]]
+    signing: FaultProxy
+    signer: RemoteSigner
     direct: JsonRpc
 
 
@@ -77,7 +80,12 @@ async def connections(ground: Ground, owner_url: str, relayer_url: str) -> Async
         async def client(proxy: FaultProxy) -> MortalRpc:
             return await stack.enter_async_context(MortalRpc(proxy.url, timedelta(seconds=_REQUEST_S)))
 
-        first, second = await proxy(), await proxy()
+        first, second, signing = await proxy(), await proxy(), await proxy()
+        settings = RemoteSignerSettings(
+            url=SecretStr(signing.url),
+            address=f"0x{ground.ours.hex()}",
+            timeout=timedelta(seconds=_REQUEST_S),
+        )
         yield Connections(
             owner=await database(Database, owner_url),
             databases=(
@@ -89,6 +97,8 @@ async def connections(ground: Ground, owner_url: str, relayer_url: str) -> Async
                 (await client(first), await client(second)),
                 (await client(first), await client(second)),
             ),
+            signing=signing,
+            signer=await stack.enter_async_context(RemoteSigner(settings)),
             direct=await stack.enter_async_context(JsonRpc(ground.url, timedelta(seconds=30))),
         )
 
@@ -119,6 +129,7 @@ class World:
         for proxy, finality, pool in zip(self.connections.proxies, self.finality, self.pools, strict=True):
             proxy.faults[:] = [finality, pool]
             proxy.calls.clear()
+        self.connections.signing.faults.clear()
         self.chain = Chain(first, self.ground.registry)
         self.processes = [
             Process(name, self, database, clients)

@@ -47,8 +47,6 @@ async def play(where: dict[str, Any], scene: str, life: Life) -> None:
         first_block=where["first_block"],
         keystore=Path(where["keystore"]),
         password_file=Path(where["password_file"]),
-        ours=bytes.fromhex(where["ours"]),
-        theirs=bytes.fromhex(where["theirs"]),
     )
     async with connections(ground, where["owner"], where["relayer"]) as opened:
         async with opened.owner.transaction() as conn:
