@@ -349,7 +349,7 @@ async def _paused(world: World) -> Stop:
     return stop
 
 
-@_trouble("I contract", "role revoked and granted again", "role")
+@_trouble("I contract", "role revoked and granted again", "role", "reverted")
 async def _role(world: World) -> Stop:
     account = f"0x{world.ground.ours.hex()}"
     await world.chain.administer("revokeRole(bytes32,address)", CONFIRMER_ROLE, account)

@@ -13,7 +13,7 @@ from chaos.process import LOOPS
 from chaos.world import BLOCK_S, Connections, World, begin
 
 _BUSY_STEPS = 16
-_MOST_STEPS = 400
+_MOST_STEPS = 120
 _MOST_TROUBLES = 4
 _LONGEST = 8
 _WAKE_BLOCKS = 8
