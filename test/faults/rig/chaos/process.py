@@ -11,14 +11,18 @@ from pydantic import SecretBytes
 from chaos.life import KilledError, Life, MortalBlobStore, MortalDatabase, MortalRpc
 from relayer.app import on_chain, with_key
 from relayer.batches.batcher import Batcher
-from relayer.batches.handlers import on_batch_confirmed
+from relayer.batches.handlers import on_final_event
+from relayer.batches.head_watch import HeadWatch
 from relayer.batches.source import BatchSource
+from relayer.batches.state_fallback import StateFallback
 from relayer.chain.fee import GWEI
 from relayer.chain.fees import Fees
 from relayer.chain.health import HealthPolicy
+from relayer.chain.indexer import LEASE as INDEXER_LEASE
 from relayer.chain.indexer import Indexer
 from relayer.chain.providers import Providers
 from relayer.chain.registry import RegistryClient
+from relayer.chain.second_scan import SecondScanPolicy
 from relayer.chain.sender import Sender
 from relayer.model.errors import JobsealError
 from relayer.settings import BatcherSettings
@@ -32,6 +36,8 @@ CAP = 500
 _MAX_JOBS = 4
 _MAX_AGE = timedelta(seconds=30)
 _LONG = timedelta(hours=1)
+_SECOND_SCAN_BLOCKS = 6
+_SECOND_SCAN_AFTER = timedelta(minutes=2)
 
 
 class Process:
@@ -88,8 +94,11 @@ class Process:
             chain_id=registry.chain_id,
             address=registry.address,
             first_block=registry.first_block,
-            handler=on_batch_confirmed,
+            handler=on_final_event,
             clock=world.clock,
+            head=HeadWatch(self._db, registry, signer.address, lease=INDEXER_LEASE, clock=world.clock),
+            lost=StateFallback(self._db, registry, lease=INDEXER_LEASE, clock=world.clock),
+            second=SecondScanPolicy(_SECOND_SCAN_BLOCKS, _SECOND_SCAN_AFTER),
         )
         self._passes = {
             "batcher": batcher.run_pass,
