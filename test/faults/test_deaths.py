@@ -27,10 +27,14 @@ _MOST_TURNS = 60
 
 EFFECTS: dict[str, list[str]] = {
     "plain": [
+        "batcher.Batcher._keep commits",
         "batcher.Batcher._write_manifest keeps manifests",
         "batcher.Batcher.run_pass commits",
+        "head_follower.HeadFollower._keep commits",
+        "head_watch.HeadWatch.at_head commits",
         "indexer.Indexer._apply commits",
-        "indexer.Indexer.run_pass commits",
+        "indexer.Indexer._cursor commits",
+        "second_scan.SecondScan.run commits",
         "sender.Sender._answered commits",
         "sender.Sender._send sends",
         "sender.Sender._send_new commits",
