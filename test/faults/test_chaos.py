@@ -43,13 +43,13 @@ def test_every_trouble_has_a_name_of_its_own() -> None:
 
 
 WRONG = {
-    "a job is not confirmed": "UPDATE jobs SET state = 'confirming' WHERE ticket = 1",
+    "a job is not confirmed": "UPDATE jobs SET state = 'confirming', confirmed_at = NULL WHERE ticket = 1",
     "a batch waits for a human without a cause": (
         "UPDATE batches SET state = 'needs_human', reason = 'integrity' WHERE root IN (SELECT min(root) FROM batches)"
     ),
     "a batch is said to be in another block": "UPDATE batches SET block_hash = sha256(block_hash)",
     "a slot is open": "UPDATE chain_txs SET state = 'broadcast' WHERE nonce = 0",
-    "a nonce was given and never used": "UPDATE chain_txs SET nonce = nonce + 1",
+    "a nonce was given and never used": "UPDATE chain_txs SET nonce = nonce + 1000",
     "a ticket was spent without the database": "UPDATE batch_words SET mask = sha256(mask)",
     "a root was never announced": "UPDATE batches SET root = sha256(root)",
 }

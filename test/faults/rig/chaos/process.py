@@ -69,7 +69,9 @@ class Process:
             self._clients,
             world.registry.chain_id,
             # What a look found holds for no time, so that every pass of a run looks.
-            policy=HealthPolicy(fresh_for=timedelta(0)),
+            policy=HealthPolicy(
+                fresh_for=timedelta(0), look_within=timedelta(minutes=1), send_within=timedelta(minutes=1)
+            ),
             clock=world.clock,
         )
         registry = world.registry
