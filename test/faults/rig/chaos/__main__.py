@@ -6,7 +6,6 @@ The exit status is 1 where a seed ended with a flaw; `--seeds 1 --start S` repea
 import argparse
 import asyncio
 import json
-import logging
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -50,7 +49,7 @@ def _campaign(seeds: Sequence[int], workers: int) -> Iterator[Report]:
 
 
 def _work(seeds: Sequence[int]) -> list[Report]:
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
     with tempfile.TemporaryDirectory(prefix="jobseal-chaos-") as name:
         folder = Path(name)
         with store(folder) as database, ground(folder) as here:

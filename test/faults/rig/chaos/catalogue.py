@@ -214,7 +214,7 @@ _base_fee("base fee x50 and back", 50 * GWEI)
 _base_fee("base fee above the cap and back", 900 * GWEI)
 
 
-@_trouble("E mempool", "our key used elsewhere", "foreign_nonce", "reverted")
+@_trouble("E mempool", "our key used elsewhere", "foreign_nonce")
 async def _foreign_nonce(world: World) -> None:
     nonce = await world.nonce()
     for pool in world.pools:
@@ -339,7 +339,7 @@ for _dialect in DIALECTS:
 # --- I: the contract ---------------------------------------------------------------------------------------
 
 
-@_trouble("I contract", "paused", "reverted")
+@_trouble("I contract", "paused")
 async def _paused(world: World) -> Stop:
     await world.chain.administer("pause()")
 
@@ -349,7 +349,7 @@ async def _paused(world: World) -> Stop:
     return stop
 
 
-@_trouble("I contract", "role revoked and granted again", "role", "reverted")
+@_trouble("I contract", "role revoked and granted again", "role")
 async def _role(world: World) -> Stop:
     account = f"0x{world.ground.ours.hex()}"
     await world.chain.administer("revokeRole(bytes32,address)", CONFIRMER_ROLE, account)

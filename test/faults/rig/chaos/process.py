@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import psycopg
+from prometheus_client import CollectorRegistry
 from pydantic import SecretBytes
 
 from chaos.life import KilledError, Life, MortalBlobStore, MortalDatabase, MortalRpc
@@ -13,6 +14,7 @@ from relayer.app import on_chain, with_key
 from relayer.batches.batcher import Batcher
 from relayer.batches.handlers import on_final_event
 from relayer.batches.head_watch import HeadWatch
+from relayer.batches.releaser import Releaser
 from relayer.batches.source import BatchSource
 from relayer.batches.state_fallback import StateFallback
 from relayer.chain.fee import GWEI
@@ -21,9 +23,9 @@ from relayer.chain.health import HealthPolicy
 from relayer.chain.indexer import LEASE as INDEXER_LEASE
 from relayer.chain.indexer import Indexer
 from relayer.chain.providers import Providers
-from relayer.chain.registry import RegistryClient
 from relayer.chain.second_scan import SecondScanPolicy
 from relayer.chain.sender import Sender
+from relayer.chain.sender_metrics import SenderMetrics
 from relayer.model.errors import JobsealError
 from relayer.settings import BatcherSettings
 from relayer.store import leases
@@ -64,7 +66,7 @@ class Process:
 
     def _build(self) -> None:
         """Compose the loops as `relayer.app` does."""
-        world, rpc, signer = self._world, self._clients[0], self._world.connections.signer
+        world, signer = self._world, self._world.connections.signer
         providers = Providers(
             self._clients,
             world.registry.chain_id,
@@ -81,15 +83,18 @@ class Process:
         batcher = Batcher(self._db, self._blobs, registry, settings, world.clock)
         sender = Sender(
             self._db,
-            rpc,
+            providers,
             signer=signer,
-            chain_id=registry.chain_id,
-            source=BatchSource(
-                registry, RegistryClient(rpc, registry.chain_id, registry.address), world.clock
-            ),
+            source=BatchSource(registry, providers, world.clock),
             fees=Fees(CAP * GWEI),
+            metrics=SenderMetrics(CollectorRegistry()),
             clock=world.clock,
         )
+        releaser = Releaser(self._db, world.clock)
+
+        async def send(epoch: int) -> int:
+            return await releaser.run_pass(epoch) + await sender.run_pass(epoch)
+
         indexer = Indexer(
             self._db,
             providers,
@@ -104,7 +109,7 @@ class Process:
         )
         self._passes = {
             "batcher": batcher.run_pass,
-            "sender": on_chain(providers, with_key(signer, sender.run_pass)),
+            "sender": on_chain(providers, with_key(signer, send)),
             "indexer": indexer.run_pass,
         }
 

@@ -8,7 +8,6 @@ effects that were made, in JSON.
 
 import asyncio
 import json
-import logging
 import os
 import signal
 import sys
@@ -59,7 +58,7 @@ async def play(where: dict[str, Any], scene: str, life: Life) -> None:
 
 
 def main() -> None:
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
     where = json.loads(sys.stdin.readline())
     for line in sys.stdin:
         scene, effect, time = json.loads(line)

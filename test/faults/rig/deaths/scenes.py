@@ -111,5 +111,5 @@ PLAYS = {
     "paused": Play(paused),
     "reverted": Play(reverted),
     "confirmed by another": Play(confirmed_by_another),
-    "key used elsewhere": Play(key_used_elsewhere, frozenset({"foreign_nonce", "reverted"})),
+    "key used elsewhere": Play(key_used_elsewhere, frozenset({"foreign_nonce"})),
 }
