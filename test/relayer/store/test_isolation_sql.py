@@ -28,6 +28,7 @@ from .acme import Acme, given
 ROOT = Path(__file__).resolve().parents[3]
 
 SHARED = {
+    "relayer.batches.repository.registry_of": "a registry belongs to the platform",
     "relayer.batches.repository.root_of": "a batch holds jobs of many tenants; its root is public on chain",
     "relayer.batches.repository.words_of": "so are its words",
     "relayer.batches.repository.leaves_of_word": "leaves are salted hashes, which tell nothing",
