@@ -24,6 +24,7 @@ from faultproxy.view import Lag
 from ground import THEIRS
 
 from chaos.world import FINAL_AFTER, World
+from relayer.batches import desk
 from relayer.chain.fee import GWEI
 from relayer.chain.registry import RegistryClient
 from relayer.seal.tree import Word
@@ -163,7 +164,6 @@ for _text in (
     "nonce too low",
     "transaction underpriced",
     "replacement transaction underpriced",
-    "tx fee (1.20 ether) exceeds the configured cap (1.00 ether)",
     "already reserved",
 ):
     _sending(f"refused: {_text[:32]}", Refuse(_text))
@@ -176,6 +176,25 @@ _at_nodes(
     slice(None),
     "unknown_answer",
 )
+
+
+@_trouble("D sending", "a node's own cap on fees, until an operator has raised it")
+async def _node_cap(world: World) -> Stop:
+    fault = Only(Refuse("tx fee (1.20 ether) exceeds the configured cap (1.00 ether)"), SEND)
+    for proxy in world.connections.proxies:
+        proxy.faults.insert(0, fault)
+
+    async def stop() -> None:
+        for proxy in world.connections.proxies:
+            proxy.faults.remove(fault)
+        waiting = await world.rows(
+            "SELECT id FROM batches WHERE state = 'needs_human' AND reason = 'node_limit' ORDER BY sealed_at"
+        )
+        async with world.connections.owner.transaction() as conn:
+            for (batch,) in waiting:
+                await desk.retry(conn, batch)
+
+    return stop
 
 
 @_trouble("D sending", "no funds")
