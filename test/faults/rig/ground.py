@@ -49,11 +49,13 @@ class Ground:
         return answer["result"]
 
     def reset(self) -> None:
-        """Take the chain back to where it was after the deployment."""
+        """Take the chain back to where it was after the deployment, and make blocks enough for reorganisations."""
         if self._snapshot:
             self.rpc("evm_revert", self._snapshot)
         self.rpc("anvil_dropAllTransactions")
         self._snapshot = self.rpc("evm_snapshot")
+        # After it: a reorganisation that goes back past a snapshot forgets it.
+        self.rpc("anvil_mine", hex(_BLOCKS_BELOW), "0xc")
 
     def signer(self) -> KeystoreSigner:
         return KeystoreSigner(self.keystore, self.password_file)
@@ -61,7 +63,7 @@ class Ground:
 
 @contextmanager
 def ground(folder: Path) -> Iterator[Ground]:
-    """Start the node, deploy, and make blocks enough for reorganisations."""
+    """Start the node and deploy."""
     keystore, password_file = folder / "keystore.json", folder / "password"
     keystore.write_bytes(orjson.dumps(Account.encrypt(OUR_KEY, PASSWORD, kdf="pbkdf2", iterations=1)))
     password_file.write_text(f"{PASSWORD}\n")
@@ -73,5 +75,4 @@ def ground(folder: Path) -> Iterator[Ground]:
         here.rpc("evm_setAutomine", False)
         for account in (OURS, THEIRS):
             here.rpc("anvil_setBalance", f"0x{account.hex()}", hex(100 * ETHER))
-        here.rpc("anvil_mine", hex(_BLOCKS_BELOW), "0xc")
         yield here
