@@ -91,7 +91,7 @@ class HeadFollower:
         """End the early view of a range that is final now; in the transaction that moves the cursor past it.
 
         Logs that were seen early and are not among the final ones were taken back while nobody looked, or the node has
-        lost them: then it still has their block, and is not believed.
+        lost them: then it still has their block, or none at that height, and is not believed.
 
         Raises:
             RpcUnavailableError: the node has lost logs.
@@ -102,7 +102,7 @@ class HeadFollower:
         )
         for log, mined_at in reversed(early):
             block = reading.found.blocks.get(log.block_number)
-            if block is not None and block.hash == log.block_hash:
+            if block is None or block.hash == log.block_hash:
                 raise RpcUnavailableError(
                     f"the logs of block {log.block_number}, which were seen before, are missing now that it is final"
                 )

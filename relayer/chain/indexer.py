@@ -151,6 +151,8 @@ class Indexer:
         troubles: list[RpcError | RpcUnavailableError] = []
         for one in (node, *others):
             try:
+                if one is not node:
+                    await self._check_continuity(one, cursor, finalized)
                 return await self._read_from(one, cursor, finalized, epoch)
             except (RpcError, RpcUnavailableError) as error:
                 troubles.append(error)

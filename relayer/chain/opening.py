@@ -74,8 +74,8 @@ class Opening:
         missing = await self._missing(view.account.nonce, max(unmined), room, view)
         if missing:
             # A node that lags shows gaps that are none.
-            first = await self._highest_nonce(view)
-            missing = [] if first is None else [nonce for nonce in missing if nonce >= first]
+            nonces = await self._nonces(view)
+            missing = [] if nonces is None else [nonce for nonce in missing if nonce >= max(nonces)]
         for nonce in missing:
             _log.warning("gap_filled", nonce=nonce)
             market = await self._fees.market(view.rpc)
@@ -90,16 +90,18 @@ class Opening:
         async with self._ledger.write(view.epoch) as entry:
             return await repository.missing_nonces(entry.conn, self._ledger.account, first, last, room)
 
-    async def _highest_nonce(self, view: View) -> int | None:
-        """The next nonce of the account by the node that is furthest; None where one does not say."""
-        highest = view.account.nonce
+    async def _nonces(self, view: View) -> list[int] | None:
+        """The next nonce of the account by each node, that of the view first; None where one does not say."""
+        nonces = [view.account.nonce]
         for rpc in self._providers.usable():
+            if rpc is view.rpc:
+                continue
             try:
-                highest = max(highest, await Node(rpc).nonce(self._ledger.account.address))
+                nonces.append(await Node(rpc).nonce(self._ledger.account.address))
             except (RpcUnavailableError, RpcError) as error:
                 _log.warning("no_verdict", reason=str(error))
                 return None
-        return highest
+        return nonces
 
     # --- new calls ------------------------------------------------------------------------------------------
 
@@ -111,7 +113,7 @@ class Opening:
 
         """
         unmined = [slot for slot in await self._ledger.load() if slot.is_unmined]
-        if any(_blocks_what_follows(slot) for slot in unmined):
+        if any(_blocks_what_follows(slot) for slot in unmined) or not await self._is_at_our_nonce(view):
             return 0
         done = 0
         for _ in range(_MOST_UNMINED_CALLS - len(unmined)):
@@ -134,6 +136,23 @@ class Opening:
             if not answer.in_pool:
                 break
         return done
+
+    async def _is_at_our_nonce(self, view: View) -> bool:
+        """Whether the chain is no further than what was taken here; if it is, all nodes have to say so.
+
+        Above a nonce that one node made up everything would wait for ever.
+        """
+        async with self._ledger.write(view.epoch) as entry:
+            ours = await repository.next_nonce(entry.conn, self._ledger.account, 0)
+        if view.account.nonce <= ours:
+            return True
+        nonces = await self._nonces(view)
+        if nonces is None or min(nonces) < view.account.nonce:
+            _log.warning(
+                "no_verdict", nonce=view.account.nonce, reason=f"nodes differ: {nonces}, {ours} is ours"
+            )
+            return False
+        return True
 
     async def _reserve(self, view: View, call: Call) -> Slot | None:
         """Take the next nonce, unless the batch was stopped meanwhile."""

@@ -8,7 +8,7 @@ import structlog
 from relayer.chain import log_repository as repository
 from relayer.chain.calls import EventHandler, FinalEvent
 from relayer.chain.health import FinalityViolationError
-from relayer.chain.log_reader import IndexerMetrics, LogReader
+from relayer.chain.log_reader import FinalLogs, IndexerMetrics, LogReader
 from relayer.chain.log_repository import Cursor
 from relayer.chain.node import Log, LogRange, Node
 from relayer.chain.providers import Providers
@@ -81,6 +81,7 @@ class SecondScan:
         node = Node(self._providers.usable()[-1])
         try:
             reading = await self._reader.final(node, self._size, first, limit)
+            missing = await self._missing(node, first, reading)
         except (RpcError, RpcUnavailableError) as error:
             # The first reading goes on meanwhile.
             self._rests_until = self._clock() + _REST
@@ -92,10 +93,7 @@ class SecondScan:
                 conn, self._chain_id, self._address, expected=first, next_block=reading.last + 1
             ):
                 raise leases.LeaseLostError(self._lease)
-            kept = await repository.logs_between(
-                conn, self._chain_id, self._address, first, reading.last, finalized=True
-            )
-            await self._compare(conn, node, [log for log, _ in kept], reading.found)
+            await self._apply(conn, missing, reading.found)
         return reading.last - first + 1
 
     def _due_up_to(self, cursor: Cursor) -> int:
@@ -107,21 +105,27 @@ class SecondScan:
         up_to, since = self._waiting
         return max(last - self._policy.blocks, up_to if now - since >= self._policy.after else -1)
 
-    async def _compare(
-        self, conn: repository.Connection, node: Node, kept: list[Log], found: LogRange
-    ) -> None:
-        known = {(log.block_hash, log.log_index) for log in kept}
-        given = {(log.block_hash, log.log_index) for log in found.logs}
-        missing = [log for log in found.logs if (log.block_hash, log.log_index) not in known]
-        extra = [log for log in kept if (log.block_hash, log.log_index) not in given]
+    async def _missing(self, node: Node, first: int, reading: FinalLogs) -> list[Log]:
+        """Give the logs that the first reading lacks, once both nodes agree about the blocks of all differences."""
+        async with self._db.transaction() as conn:
+            kept = await repository.logs_between(
+                conn, self._chain_id, self._address, first, reading.last, finalized=True
+            )
+        known = {(log.block_hash, log.log_index) for log, _ in kept}
+        given = {(log.block_hash, log.log_index) for log in reading.found.logs}
+        missing = [log for log in reading.found.logs if (log.block_hash, log.log_index) not in known]
+        extra = [log for log, _ in kept if (log.block_hash, log.log_index) not in given]
         if extra:
             await self._require_same_blocks(node, extra)
             self._metrics.second_scan_differences.labels("second").inc(len(extra))
             _log.error("second_scan_lacks_logs", node=node.rpc.address, logs=len(extra))
-        if not missing:
-            return
-        self._metrics.second_scan_differences.labels("first").inc(len(missing))
-        _log.error("second_scan_found_logs", node=node.rpc.address, logs=len(missing))
+        if missing:
+            await self._require_same_blocks(Node(self._providers.pinned()), missing)
+            self._metrics.second_scan_differences.labels("first").inc(len(missing))
+            _log.error("second_scan_found_logs", node=node.rpc.address, logs=len(missing))
+        return missing
+
+    async def _apply(self, conn: repository.Connection, missing: list[Log], found: LogRange) -> None:
         heights = {log.block_number for log in missing}
         blocks = [block for height, block in found.blocks.items() if height in heights]
         await repository.add_blocks(conn, self._chain_id, blocks, finalized=True)
@@ -134,8 +138,9 @@ class SecondScan:
         """A node that lacks logs is poor; one that has other blocks is of another chain."""
         blocks = await node.blocks(sorted({log.block_number for log in logs}))
         for log in logs:
-            block = blocks.get(log.block_number)
-            if block is not None and block.hash != log.block_hash:
+            if (block := blocks.get(log.block_number)) is None:
+                raise node.rpc.nonsense(f"block {log.block_number} is missing below its finalized block")
+            if block.hash != log.block_hash:
                 raise FinalityViolationError(
                     f"block {log.block_number} of chain {self._chain_id} was read as final as 0x{log.block_hash.hex()}, but "
                     f"the node at {node.rpc.address} has 0x{block.hash.hex()}; check which of them is right"

@@ -67,7 +67,7 @@ class Settling:
             return await self._drop(view, slot)
         if slot.nonce >= view.account.finalized_nonce:
             return False
-        if (asked := await self._nobody_has_receipts(view, slot)) is None:
+        if (asked := await self._all_say_so(view, slot)) is None:
             return False
         text = (
             f"nonce {slot.nonce} was used in a final block by a transaction that this platform did not sign; "
@@ -77,19 +77,31 @@ class Settling:
         _log.critical("foreign_transaction", nonce=slot.nonce, nodes=asked, detail=text)
         return await self._settle(view, slot, SlotState.SUPERSEDED, Refusal(Cause.SUPERSEDED, text))
 
-    async def _nobody_has_receipts(self, view: View, slot: Slot) -> int | None:
-        """Ask the other nodes too; give how many were asked, None where one has a receipt or does not say."""
+    async def _all_say_so(self, view: View, slot: Slot) -> int | None:
+        """Ask the other nodes whether the nonce is used for good, and by nothing of ours.
+
+        Returns:
+            How many nodes say so; None where one contradicts or does not say.
+
+        """
         others = [rpc for rpc in self._providers.usable() if rpc is not view.rpc]
         for rpc in others:
             try:
-                found = await Node(rpc).receipts([one.hash for one in slot.attempts])
+                reason = await self._contradiction(Node(rpc), slot)
             except (RpcUnavailableError, RpcError) as error:
-                _log.warning("no_verdict", nonce=slot.nonce, reason=str(error))
-                return None
-            if found:
-                _log.warning("no_verdict", nonce=slot.nonce, reason=f"{rpc.address} has a receipt")
+                reason = str(error)
+            if reason is not None:
+                _log.warning("no_verdict", nonce=slot.nonce, reason=reason)
                 return None
         return 1 + len(others)
+
+    async def _contradiction(self, node: Node, slot: Slot) -> str | None:
+        account = await node.account(self._ledger.account.address)
+        if slot.nonce >= account.finalized_nonce:
+            return f"by {node.rpc.address} the nonce is not used in a final block"
+        if await node.receipts([one.hash for one in slot.attempts]):
+            return f"{node.rpc.address} has a receipt"
+        return None
 
     async def _succeeded(self, view: View, slot: Slot, receipt: TransactionReceipt) -> bool:
         known = (slot.included_hash, slot.block_hash) == (receipt.transaction_hash, receipt.block_hash)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from relayer.chain.calls import FinalEvent, SoftEvent
+from relayer.chain.health import FinalityViolationError
 from relayer.chain.indexer import Indexer
 from relayer.chain.log_reader import IndexerMetrics
 from relayer.chain.node import Block, Node
@@ -14,6 +15,8 @@ from relayer.chain.rpc import JsonRpc, Request, RpcError, RpcUnavailableError
 from relayer.chain.second_scan import SecondScanPolicy
 from relayer.chain.slot_repository import Connection
 from relayer.local.anvil import CHAIN_ID
+
+from .nodes import ForkedRpc
 
 
 class Watcher:
@@ -221,7 +224,7 @@ class Blind(JsonRpc):
         return await super().batch(requests)
 
     async def call(self, method: str, params: Sequence[Any] = ()) -> Any:
-        if method == "eth_getBlockReceipts" and not self.gives_receipts:
+        if method in ("eth_getBlockReceipts", "eth_getBlockByHash") and not self.gives_receipts:
             raise RpcError(self.address, method, {"code": -32601, "message": "method not found"})
         return await super().call(method, params)
 
@@ -242,3 +245,38 @@ async def test_a_block_whose_logs_are_refused_is_read_from_its_receipts(chain: A
         with pytest.raises(RpcError, match=r"query timeout exceeded|method not found"):
             await watcher.catch_up(epoch)
     assert watcher.lost
+
+
+def fork(chain: Any, first: int) -> ForkedRpc:
+    return ForkedRpc(chain.rpc.address, chain.address, first, [BATCH_CONFIRMED_TOPIC, *[bytes(32)] * 3])
+
+
+async def height(chain: Any) -> int:
+    return int(await chain.rpc.call("eth_blockNumber"), 16)
+
+
+async def test_the_second_reading_believes_no_node_that_has_other_blocks(chain: Any) -> None:
+    epoch = await chain.lease("indexer")
+    async with fork(chain, await height(chain) + 1) as forked:
+        await chain.mine(20)
+        watcher = Watcher(chain, chain.rpc, forked, second=SecondScanPolicy(blocks=5))
+        with pytest.raises(FinalityViolationError, match="check which of them is right"):
+            await watcher.catch_up(epoch)
+        assert watcher.final == []
+
+
+async def test_a_node_that_stands_in_has_the_blocks_that_were_read_before(chain: Any) -> None:
+    epoch = await chain.lease("indexer")
+    forked_at = await height(chain) + 1
+    await chain.mine(10)
+    await Watcher(chain).catch_up(epoch)
+    await chain.mine(10)
+    async with (
+        Blind(chain.rpc.address, chain.request_timeout) as blind,
+        fork(chain, forked_at) as forked,
+    ):
+        blind.gives_receipts = False
+        watcher = Watcher(chain, blind, forked)
+        with pytest.raises(RpcUnavailableError, match="was final as"):
+            await watcher.catch_up(epoch)
+    assert watcher.final == []
