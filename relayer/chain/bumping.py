@@ -51,6 +51,8 @@ class Bumping:
     async def bump(self, view: View) -> int:
         """Replace what is stuck; what is at the cap, or pays enough, stays as it is and is sent again.
 
+        What was used up in the latest block, by whatever, cannot be replaced as long as that block stands.
+
         Returns:
             How many were replaced.
 
@@ -60,7 +62,7 @@ class Bumping:
         self._said = {slot.id: self._said[slot.id] for slot in slots if slot.id in self._said}
         for slot in slots:
             waits = slot.is_unmined and bool(slot.attempts) and not slot.asks_for_a_human
-            if waits and await self._is_stuck(view, slot):
+            if waits and slot.nonce >= view.account.nonce and await self._is_stuck(view, slot):
                 stuck.append(slot)
         if not stuck:
             return 0
@@ -115,7 +117,10 @@ class Bumping:
         try:
             gas = await self._gas(view, slot)
         except RefusedError as refused:
-            # It would revert: paying more for that helps nobody, and what is out stays out.
+            # It would revert: paying more for that helps nobody, and what is out stays out as long as it is wanted.
+            if await self._posting.gives_way(view, slot):
+                _log.warning("nonce_gives_way", nonce=slot.nonce, why=str(refused))
+                return True
             if self._is_news(slot, "refused"):
                 _log.warning("not_bumped", nonce=slot.nonce, why=str(refused))
             return False
@@ -141,9 +146,9 @@ class Bumping:
         return True
 
     async def _gas(self, view: View, slot: Slot) -> int:
-        if slot.purpose is not Purpose.CONFIRM_BATCH:
-            return NOTHING_GAS
-        gas = await self._simulation.gas(view.rpc, slot.target, slot.calldata)
+        gas = NOTHING_GAS
+        if slot.purpose is Purpose.CONFIRM_BATCH:
+            gas = await self._simulation.gas(view.rpc, slot.target, slot.calldata)
         if (newest := slot.newest) is None:
             return gas
         if newest.last_class is AnswerClass.GAS_TOO_LOW:

@@ -121,6 +121,10 @@ class Posting:
         await self.sign_and_send(view, slot, gas=gas, fee=fee)
         return 1
 
+    async def gives_way(self, view: View, slot: Slot) -> bool:
+        """Let a nonce be used up by nothing where its batch does not want it any more: others wait behind it."""
+        return slot.batch_id is not None and await self._leave(view, slot, slot.batch_id) is Leave.GONE
+
     async def _leave(self, view: View, slot: Slot, batch_id: UUID) -> Leave:
         async with self._ledger.write(view.epoch) as entry:
             leave = await self._source.leave(entry.conn, batch_id)

@@ -18,6 +18,7 @@ from relayer.chain.settling import Settling
 from relayer.chain.signer import Signer, SignerUnavailableError
 from relayer.chain.simulation import Simulation
 from relayer.chain.slot_repository import Account
+from relayer.chain.transaction import SignerError
 from relayer.model.clock import Clock
 from relayer.store.database import Database
 
@@ -97,15 +98,15 @@ class Sender:
         await self._providers.look()
         rpc = self._providers.pinned()
         view = View(epoch, rpc, await Node(rpc).account(self._address))
-        done, silent = 0, None
+        done, unsigned = 0, None
         try:
             done += await self._posting.resend(view)
-        except SignerUnavailableError as error:
-            silent = error
+        except (SignerUnavailableError, SignerError) as error:
+            unsigned = error
         done += await self._settling.poll(view)
-        if silent is not None:
+        if unsigned is not None:
             # What is on its way is followed without the signer; nothing else can be done without it.
-            raise silent
+            raise unsigned
         done += await self._opening.fill_gaps(view)
         done += await self._bumping.bump(view)
         done += await self._opening.open(view)

@@ -12,7 +12,7 @@ from relayer.chain.slot_repository import Stamp
 from relayer.chain.slots import Purpose
 from relayer.store.leases import LeaseLostError
 
-from .nodes import AheadRpc, ForgetfulRpc, SayingRpc, SleepingRpc
+from .nodes import AheadRpc, ForgetfulRpc, RevertingRpc, SayingRpc, SleepingRpc
 
 
 async def _cancel(chain: Any, epoch: int) -> None:
@@ -155,6 +155,82 @@ async def test_a_foreign_transaction_is_a_verdict_of_all_nodes(chain: Any) -> No
     assert await chain.slots() == [(0, "superseded", 1)]
     assert chain.source.told[-1][1].cause is Cause.SUPERSEDED
     assert chain.count("jobseal_sender_foreign_transactions_total") == 1
+
+
+async def test_one_node_alone_gives_no_nonce_away(chain: Any) -> None:
+    """What was signed for it is in the pools of the others, and may land."""
+    await chain.seal()
+    epoch = await chain.lease("sender")
+    await chain.rpc.call("evm_setAutomine", [False])
+    await chain.sender().run_pass(epoch)
+    async with AheadRpc(chain.rpc.address, 1, "finalized") as liar:
+        await chain.sender(chain.rpc, rpc=liar).run_pass(epoch)
+    assert await chain.slots() == [(0, "broadcast", 1)]
+    assert chain.count("jobseal_sender_foreign_transactions_total") == 0
+
+
+async def test_no_nonce_is_taken_above_one_that_a_single_node_made_up(chain: Any) -> None:
+    await chain.seal()
+    epoch = await chain.lease("sender")
+    async with AheadRpc(chain.rpc.address, 3) as liar:
+        await chain.sender(chain.rpc, rpc=liar).run_pass(epoch)
+    assert await chain.slots() == []
+    await chain.sender().run_pass(epoch)
+    assert [nonce for nonce, *_ in await chain.slots()] == [0]
+
+
+async def test_a_call_that_would_revert_makes_way_where_its_batch_does_not_want_it_any_more(
+    chain: Any,
+) -> None:
+    await chain.seal()
+    epoch = await chain.lease("sender")
+    await chain.rpc.call("evm_setAutomine", [False])
+    async with RevertingRpc(chain.rpc.address) as rpc:
+        await chain.sender().run_pass(epoch)
+        sender = chain.sender(rpc=rpc)
+        chain.clock.wait(minutes=1)
+        await sender.run_pass(epoch)
+        assert await chain.rows("SELECT purpose FROM chain_txs") == [("confirm_batch",)]
+        chain.source.leaves = Leave.GONE
+        for _ in range(2):
+            await sender.run_pass(epoch)
+        assert await chain.slots() == [(0, "broadcast", 2)]
+        await chain.mine(3)
+        await sender.run_pass(epoch)
+    assert await chain.slots() == [(0, "cancelled", 2)]
+    assert await chain.confirmed() == []
+
+
+async def test_what_is_mined_is_not_replaced_while_it_becomes_final(chain: Any) -> None:
+    await chain.seal()
+    epoch = await chain.lease("sender")
+    await chain.rpc.call("evm_setAutomine", [False])
+    sender = chain.sender()
+    await sender.run_pass(epoch)
+    await _cancel(chain, epoch)
+    await sender.run_pass(epoch)
+    await chain.mine()
+    ((fee,),) = await chain.rows("SELECT max(max_fee_per_gas)::bigint FROM tx_attempts")
+    await chain.rpc.call("anvil_setNextBlockBaseFeePerGas", [hex(fee + 1)])
+    chain.clock.wait(minutes=10)
+    await sender.run_pass(epoch)
+    assert await chain.slots() == [(0, "broadcast", 2)]
+
+
+async def test_a_transaction_of_nothing_gets_more_gas_where_a_chain_asks_for_it(chain: Any) -> None:
+    await chain.seal()
+    epoch = await chain.lease("sender")
+    await chain.rpc.call("evm_setAutomine", [False])
+    await chain.sender().run_pass(epoch)
+    await _cancel(chain, epoch)
+    async with SayingRpc(chain.rpc.address, "intrinsic gas too low: have 21000, want 25000") as rpc:
+        sender = chain.sender(rpc=rpc)
+        for _ in range(2):
+            await sender.run_pass(epoch)
+    assert await chain.rows("SELECT gas_limit FROM tx_attempts WHERE purpose = 'cancel' ORDER BY 1") == [
+        (21_000,),
+        (31_500,),
+    ]
 
 
 async def test_patience_grows_by_half_and_ends_at_ten_attempts(chain: Any) -> None:
