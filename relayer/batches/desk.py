@@ -13,7 +13,7 @@ from psycopg.rows import TupleRow
 from relayer.batches import desk_repository as repository
 from relayer.batches.desk_repository import AttemptRow, SlotRow, WaitingBatch
 from relayer.batches.reasons import HumanReason
-from relayer.chain.node import Node
+from relayer.chain.node import Block, Node
 from relayer.chain.registry import RegistryClient
 from relayer.chain.rpc import JsonRpc
 from relayer.model.errors import JobsealError
@@ -32,6 +32,14 @@ class Explanation:
     batch: WaitingBatch
     slots: tuple[SlotRow, ...]
     attempts: tuple[AttemptRow, ...]
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What the chain says about a release: a finalized block, and whether the registry knows the root there or later."""
+
+    finalized: Block
+    is_known: bool
 
 
 async def list_waiting(conn: AsyncConnection[TupleRow]) -> list[WaitingBatch]:
@@ -101,7 +109,7 @@ async def cancel(conn: AsyncConnection[TupleRow], batch_id: UUID, at: datetime) 
             raise DeskError(
                 f"the transaction of batch {batch_id} is mined already; nothing can take nonce {batch.nonce} from it"
             )
-    elif batch.state == "sending":
+    elif batch.state in ("sending", "included"):
         raise DeskError(
             f"batch {batch_id} is on chain already and awaits its event; nothing can be cancelled"
         )
@@ -110,19 +118,35 @@ async def cancel(conn: AsyncConnection[TupleRow], batch_id: UUID, at: datetime) 
     return batch
 
 
-async def release(conn: AsyncConnection[TupleRow], batch_id: UUID, rpc: JsonRpc) -> WaitingBatch:
+async def look(rpc: JsonRpc, batch: WaitingBatch) -> Sight:
+    """Ask the chain what `release` has to know.
+
+    Raises:
+        RpcUnavailableError: the chain cannot be asked.
+        RpcError: the node refuses to tell.
+
+    """
+    finalized = await Node(rpc).block("finalized")
+    if finalized is None:
+        raise rpc.nonsense("it has no finalized block; ask another node")
+    client = RegistryClient(rpc, batch.chain_id, batch.registry)
+    known = [await client.batch(batch.root, block) for block in (finalized.number, "latest")]
+    return Sight(finalized, any(one is not None for one in known))
+
+
+async def release(conn: AsyncConnection[TupleRow], batch_id: UUID, sight: Sight) -> WaitingBatch:
     """Give the jobs of a batch back, to be sealed again, if nothing of it can land any more.
 
     Every nonce that was taken for it was used up in a final block by something else, its signatures have run out
     before the time of the finalized block, and the registry does not know its root. The database checks all but the
-    last again. The jobs go back by the relayer, soon after.
+    last again. The jobs go back by the relayer, soon after. The chain is asked before, by `look`: what could land no more
+    by a final block cannot do so later.
 
     Returns:
         The batch as it was.
 
     Raises:
         DeskError: it does not wait, or something of it may land.
-        RpcUnavailableError: the chain cannot be asked.
 
     """
     batch = _known(await repository.lock(conn, batch_id), batch_id)
@@ -132,9 +156,7 @@ async def release(conn: AsyncConnection[TupleRow], batch_id: UUID, rpc: JsonRpc)
         raise DeskError(
             f"tickets of batch {batch_id} are spent under another root; its jobs cannot be confirmed by another batch"
         )
-    finalized = await Node(rpc).block("finalized")
-    if finalized is None:
-        raise DeskError(f"the node at {rpc.address} has no finalized block; ask another one")
+    finalized = sight.finalized
     for slot in await repository.slots(conn, batch_id):
         settled = slot.settled_number if slot.state in _DEAD else None
         if settled is None or settled > finalized.number:
@@ -147,10 +169,8 @@ async def release(conn: AsyncConnection[TupleRow], batch_id: UUID, rpc: JsonRpc)
             f"the signatures of batch {batch_id} hold until {batch.deadline:%Y-%m-%d %H:%M:%S} UTC; the finalized "
             f"block is of {finalized.mined_at:%Y-%m-%d %H:%M:%S} UTC"
         )
-    client = RegistryClient(rpc, batch.chain_id, batch.registry)
-    for block in (finalized.number, "latest"):
-        if await client.batch(batch.root, block) is not None:
-            raise DeskError(f"batch {batch_id} is confirmed on chain; its event will make it final")
+    if sight.is_known:
+        raise DeskError(f"batch {batch_id} is confirmed on chain; its event will make it final")
     await repository.set_released(conn, batch_id, finalized)
     return batch
 

@@ -48,7 +48,10 @@ class Operations:
 
     async def release(self, batch_id: UUID, rpc: JsonRpc) -> WaitingBatch:
         """Give the jobs of a batch back, as `desk.release` does; give it as it is now."""
-        return await self._do("batch.released", batch_id, lambda conn: desk.release(conn, batch_id, rpc))
+        async with self.db.transaction() as conn:
+            batch = (await desk.explain(conn, batch_id)).batch
+        sight = await desk.look(rpc, batch)
+        return await self._do("batch.released", batch_id, lambda conn: desk.release(conn, batch_id, sight))
 
     async def accept_code(self, chain_id: int, registry: bytes, code_hash: bytes) -> None:
         """Trust the code that a registry runs, if it is the one with this hash.

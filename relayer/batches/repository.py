@@ -296,10 +296,10 @@ async def sent_batches(conn: AsyncConnection[TupleRow], registry_id: int) -> lis
 
 
 async def attempt_hashes(conn: AsyncConnection[TupleRow], batch_id: UUID) -> list[bytes]:
-    """Give the hash of every transaction that was ever signed for a batch."""
+    """Give the hash of every transaction that was ever signed to confirm a batch, without those that cancel one."""
     cursor = await conn.execute(
-        """SELECT a.hash FROM tx_attempts a JOIN chain_txs t ON t.id = a.chain_tx_id WHERE t.batch_id = %s
-           ORDER BY a.created_at""",
+        """SELECT a.hash FROM tx_attempts a JOIN chain_txs t ON t.id = a.chain_tx_id
+           WHERE t.batch_id = %s AND a.purpose = 'confirm_batch' ORDER BY a.created_at""",
         [batch_id],
     )
     return [row[0] for row in await cursor.fetchall()]

@@ -10,6 +10,7 @@ from psycopg.rows import TupleRow
 from relayer.batches import registry_state, repository, sending_repository
 from relayer.batches.reasons import HoldReason, HumanReason
 from relayer.chain.calls import Call, CallSource, Cause, Inclusion, Leave, Refusal
+from relayer.chain.node import Node
 from relayer.chain.providers import Providers
 from relayer.chain.registry import RegistryClient, RevertError
 from relayer.model.clock import Clock
@@ -75,6 +76,9 @@ class BatchSource(CallSource):
     async def leave(self, conn: AsyncConnection[TupleRow], batch_id: UUID) -> Leave:
         """Say whether a batch still wants the nonce that was taken for it, and may use it now."""
         standing = await sending_repository.lock_standing(conn, batch_id)
+        if standing.state == "included":
+            # Its event was seen, whoever sent it, in a block that may be taken back.
+            return Leave.WAIT
         if standing.state not in ("sealed", "held", "sending"):
             return Leave.GONE
         if await registry_state.enforce(conn, self._registry.id) is not None:
@@ -116,8 +120,8 @@ class BatchSource(CallSource):
             return
         if refusal.cause is Cause.CANCELLED:
             standing = await sending_repository.lock_standing(conn, batch_id)
-            if standing.state == "needs_human":
-                # It was stopped for another reason, which says more.
+            if standing.state in ("needs_human", "final"):
+                # It was stopped for another reason, which says more, or somebody else has confirmed it.
                 return
         reason = self._human_reason(refusal)
         if refusal.error is not None and refusal.error.name == "AlreadyConfirmed":
@@ -164,19 +168,23 @@ class BatchSource(CallSource):
 
     async def _is_confirmed(self, conn: AsyncConnection[TupleRow], batch_id: UUID) -> bool:
         root = await repository.root_of(conn, batch_id)
-        return await self._client().batch(root, "finalized") is not None
+        registry = RegistryClient(self._providers.pinned(), self._registry.chain_id, self._registry.address)
+        return await registry.batch(root, "finalized") is not None
 
     async def _is_integrity_failure(
         self, conn: AsyncConnection[TupleRow], batch_id: UUID, error: RevertError
     ) -> bool:
         """Whether our tickets are spent, for good, under a root that is not ours: then somebody else holds them.
 
-        What was spent in a block that is not final may be anybody's yet. The bits are read before the root, so that
-        a root that came with them is seen.
+        What was spent in a block that is not final may be anybody's yet. Bits and root are read at one block: of two
+        machines behind one address the second may lag.
         """
         index, overlap = error.args
-        spent, _ = await self._client().word(index, "finalized")
-        return bool(spent & overlap) and not await self._is_confirmed(conn, batch_id)
-
-    def _client(self) -> RegistryClient:
-        return RegistryClient(self._providers.pinned(), self._registry.chain_id, self._registry.address)
+        rpc = self._providers.pinned()
+        if (finalized := await Node(rpc).block("finalized")) is None:
+            raise rpc.nonsense("it has no finalized block")
+        at = {"blockHash": f"0x{finalized.hash.hex()}", "requireCanonical": True}
+        registry = RegistryClient(rpc, self._registry.chain_id, self._registry.address)
+        spent, _ = await registry.word(index, at)
+        root = await repository.root_of(conn, batch_id)
+        return bool(spent & overlap) and await registry.batch(root, at) is None

@@ -44,7 +44,10 @@ class Desk:
 
     async def release(self, batch: UUID) -> None:
         async with self.db.transaction() as conn:
-            await desk.release(conn, batch, self.relayer.rpc)
+            waiting = (await desk.explain(conn, batch)).batch
+        sight = await desk.look(self.relayer.rpc, waiting)
+        async with self.db.transaction() as conn:
+            await desk.release(conn, batch, sight)
 
 
 @pytest.fixture
@@ -124,3 +127,19 @@ async def test_what_is_on_chain_is_not_released(
         await at_desk.release(batch)
     with pytest.raises(DeskError, match="there is no batch"):
         await at_desk.release(UUID(int=7))
+
+
+async def test_what_is_mined_or_seen_on_chain_is_not_cancelled(
+    at_desk: Desk, relayer: Relayer, seal_jobs: SealJobs
+) -> None:
+    await seal_jobs([0])
+    batch = await at_desk.batch()
+    await relayer.send()
+    await relayer.rpc.call("anvil_mine", ["0x3"])
+    await relayer.send()
+    # Its slot is final, and the indexer has not read its event yet.
+    assert await relayer.rows("SELECT state FROM chain_txs") == [("final",)]
+    with pytest.raises(DeskError, match="on chain already"):
+        await at_desk.cancel(batch)
+    await relayer.finalize()
+    assert await relayer.batch() == ("final", None)

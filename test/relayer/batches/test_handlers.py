@@ -9,7 +9,7 @@ import pytest
 from eth_abi.abi import encode
 from eth_hash.backends.pysha3 import keccak256
 
-from relayer.batches import foreign_repository
+from relayer.batches import desk, foreign_repository
 from relayer.batches.handlers import on_final_event
 from relayer.batches.head_watch import HeadWatch
 from relayer.batches.state_fallback import StateFallback
@@ -226,3 +226,29 @@ async def test_without_logs_the_state_confirms_what_we_sent_and_names_what_it_ca
     await index(relayer)
     assert await relayer.batch() == ("final", None)
     assert await relayer.rows("SELECT 1 FROM external_batches") == []
+
+
+async def test_without_logs_a_batch_is_not_said_to_be_confirmed_by_what_cancelled_it_before(
+    relayer: Relayer, seal_jobs: SealJobs
+) -> None:
+    await relayer.rpc.call("anvil_mine", ["0x3"])
+    await seal_jobs([0])
+    await relayer.send()
+    ((batch,),) = await relayer.rows("SELECT id FROM batches")
+    async with relayer.db.transaction() as conn:
+        await desk.cancel(conn, batch, relayer.clock())
+    await relayer.send()
+    await relayer.rpc.call("anvil_mine", ["0x3"])
+    await relayer.send()
+    assert await relayer.batch() == ("needs_human", "cancelled")
+    async with relayer.db.transaction() as conn:
+        await desk.retry(conn, batch)
+    await relayer.send()
+    await relayer.rpc.call("anvil_mine", ["0x3"])
+    fallback = StateFallback(relayer.db, relayer.registry, lease=LEASE, clock=relayer.clock)
+    node = Node(relayer.rpc)
+    _, finalized = await node.heads()
+    assert await fallback.logs_lost(node, finalized, relayer.epochs["indexer"]) == 1
+    assert await relayer.rows(
+        "SELECT a.purpose FROM batches b JOIN tx_attempts a ON a.hash = b.transaction_hash"
+    ) == [("confirm_batch",)]

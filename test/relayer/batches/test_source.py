@@ -9,11 +9,13 @@ import psycopg
 import pytest
 from eth_hash.backends.pysha3 import keccak256
 
-from relayer.batches import registry_state
+from relayer.batches import registry_state, repository
 from relayer.batches.reasons import HoldReason, HumanReason
 from relayer.batches.receipts import ReceiptService
-from relayer.batches.source import EVENT_WITHIN, HELD_FOR
+from relayer.batches.source import EVENT_WITHIN, HELD_FOR, BatchSource
+from relayer.chain.calls import Leave
 from relayer.chain.keystore import KeystoreSigner
+from relayer.chain.providers import Providers
 from relayer.chain.signer import SignerUnavailableError
 from relayer.chain.verifier import Rpc, verify_on_chain
 from relayer.local.anvil import Anvil
@@ -256,3 +258,29 @@ async def test_a_batch_goes_on_when_the_account_has_money_again(
     await relayer.send()
     await relayer.finalize()
     assert await relayer.batch() == ("final", None)
+
+
+async def test_a_nonce_waits_for_what_was_only_seen_in_a_block_that_may_be_taken_back(
+    relayer: Relayer, seal_jobs: SealJobs
+) -> None:
+    await seal_jobs([0])
+    ((batch, root),) = await relayer.rows("SELECT id, root FROM batches")
+    source = BatchSource(
+        relayer.registry,
+        Providers([relayer.rpc], relayer.registry.chain_id, clock=relayer.clock),
+        relayer.clock,
+    )
+    block = bytes(32)
+    async with relayer.db.transaction() as conn:
+        await repository.hint_included(
+            conn,
+            relayer.registry.id,
+            root,
+            transaction_hash=bytes(32),
+            block_number=1,
+            block_hash=block,
+            at=relayer.clock(),
+        )
+        assert await source.leave(conn, batch) is Leave.WAIT
+        await repository.unhint_included(conn, relayer.registry.id, root, block)
+        assert await source.leave(conn, batch) is Leave.GO
