@@ -23,7 +23,7 @@ from relayer.batches.survey import Survey, read_chain, read_database
 from relayer.chain.calls import EventHandler
 from relayer.chain.node import Block, Node
 from relayer.chain.providers import Providers
-from relayer.chain.rpc import JsonRpc
+from relayer.chain.rpc import JsonRpc, RpcError, RpcUnavailableError
 from relayer.model.clock import Clock
 from relayer.model.errors import JobsealError
 from relayer.model.ids import new_id
@@ -125,6 +125,7 @@ class Reconciler:
                 f"no block of the registry 0x{self._registry.address.hex()} was read yet; start `jobseal relayer`"
             )
         found, chain = await self._compare(rpc, survey)
+        found = await self._confirm_freeze(rpc, survey, found)
         if chain is not None and mode is Mode.FULL:
             found = [await first_differing_block(rpc, self._registry, survey, chain, one) for one in found]
         at = chain.at if chain else None
@@ -180,6 +181,44 @@ class Reconciler:
             return [behind], None
         chain = await read_chain(rpc, self._registry, survey, at)
         return compare(survey.database, chain, self._clock(), self._worst_case), chain
+
+    async def _confirm_freeze(
+        self, rpc: JsonRpc, survey: Survey, found: Sequence[Difference]
+    ) -> list[Difference]:
+        """Leave out what would freeze the registry and is not found again: nodes lose logs, and lie.
+
+        Another node is asked, or where none answers the same one once more.
+
+        Raises:
+            RpcUnavailableError: none answers. The next run compares anew.
+            RpcError: the last one refuses a read.
+
+        """
+        if all(one.action is not Action.FREEZE for one in found):
+            return list(found)
+        for other in self._providers.usable():
+            if other is rpc:
+                continue
+            try:
+                again, _ = await self._compare(other, survey)
+                break
+            except (RpcError, RpcUnavailableError) as error:
+                _log.warning("freeze_not_checked", node=other.address, reason=str(error))
+        else:
+            other = rpc
+            again, _ = await self._compare(rpc, survey)
+        seen_again = {(one.kind, one.subject) for one in again}
+        kept = [
+            one for one in found if one.action is not Action.FREEZE or (one.kind, one.subject) in seen_again
+        ]
+        if len(kept) < len(found):
+            _log.critical(
+                "nodes_contradict_each_other",
+                node=rpc.address,
+                other=other.address,
+                dropped=[f"{one.kind}: {one.subject}" for one in found if one not in kept],
+            )
+        return kept
 
     def _changed(
         self, chain_id: int, genesis: Block | None, at: Block | None, survey: Survey

@@ -57,15 +57,5 @@ class Repair:
         for log in found.logs:
             await log_repository.add_log(conn, self._registry.chain_id, log, finalized=True)
             if log.topics[:1] and log.topics[0] in _REPLAYED:
-                event = FinalEvent(
-                    chain_id=self._registry.chain_id,
-                    address=log.address,
-                    block_number=log.block_number,
-                    block_hash=log.block_hash,
-                    block_time=found.blocks[log.block_number].mined_at,
-                    transaction_hash=log.transaction_hash,
-                    log_index=log.log_index,
-                    topics=log.topics,
-                    data=log.data,
-                )
-                await self._handler(conn, event)
+                mined_at = found.blocks[log.block_number].mined_at
+                await self._handler(conn, FinalEvent.of(self._registry.chain_id, log, mined_at))

@@ -12,6 +12,7 @@ from relayer.batches.reconcile_repository import Position
 from relayer.chain.node import Block, Node
 from relayer.chain.registry import BATCH_CONFIRMED_TOPIC
 from relayer.chain.registry_reader import CALLS, RegistryReader
+from relayer.chain.registry_view import view_registry
 from relayer.chain.rpc import JsonRpc
 from relayer.store.database import Database
 from relayer.store.registries import RegistryRow
@@ -81,7 +82,9 @@ async def read_chain(rpc: JsonRpc, registry: RegistryRow, survey: Survey, at: Bl
         latest_nonce=latest_nonce,
         mined=await _mined(rpc, [one for slot in database.slots for one in slot.hashes]),
         balance=balance,
-        registry=None if database.sender is None else await reader.view(database.sender, at),
+        registry=None
+        if database.sender is None
+        else await view_registry(Node(rpc), registry.address, database.sender, at),
     )
     again = await Node(rpc).block(at.number)
     if again is None or again.hash != at.hash:

@@ -7,20 +7,14 @@ another one.
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, TypeVar
 
-from eth_hash.backends.pysha3 import keccak256
-
 from relayer.chain.node import Block
 from relayer.chain.registry import BatchInfo, batch_info, decode_answer, encode_call
-from relayer.chain.registry_view import RegistryView
 from relayer.chain.rpc import JsonRpc, Request, RpcError
 
 CALLS = 100
 """How many calls one exchange carries; providers refuse much longer ones."""
 
 _LARGEST_RANGE = 10_000
-# keccak256("eip1967.proxy.implementation") - 1, the slot of ERC-1967.
-_IMPLEMENTATION = "0x360894a13ba1a3210667c828492db98dca3e2076cc3735a920a3ca505d382bbc"
-_CONFIRMER_ROLE = keccak256(b"CONFIRMER_ROLE")
 
 T = TypeVar("T")
 
@@ -49,27 +43,6 @@ class RegistryReader:
         answer = await self._rpc.call("eth_call", (call, hex(height)))
         # Before the registry was there.
         return 0 if answer == "0x" else int(self._decoded("word", answer)[0])
-
-    async def view(self, account: bytes, at: Block) -> RegistryView:
-        """Give pause, code, and whether an account may confirm."""
-        role = encode_call("hasRole", _CONFIRMER_ROLE, f"0x{account.hex()}").hex()
-        paused, may_confirm, slot = await self._rpc.batch(
-            [
-                ("eth_call", ({"to": self._address, "data": _data("paused")}, self._at)),
-                ("eth_call", ({"to": self._address, "data": f"0x{role}"}, self._at)),
-                ("eth_getStorageAt", (self._address, _IMPLEMENTATION, self._at)),
-            ]
-        )
-        implementation = self._bytes(slot)[-20:]
-        code = self._bytes(await self._rpc.call("eth_getCode", (f"0x{implementation.hex()}", self._at)))
-        return RegistryView(
-            paused=bool(self._decoded("paused", paused)[0]),
-            confirmer_role=bool(self._decoded("hasRole", may_confirm)[0]),
-            implementation=implementation,
-            code_hash=bytes(keccak256(code)),
-            block_number=at.number,
-            block_hash=at.hash,
-        )
 
     async def logs(
         self, first: int, last: int, topics: Sequence[str | None] = ()
@@ -114,12 +87,6 @@ class RegistryReader:
             raise self._rpc.nonsense(
                 f"the contract at {self._address} does not answer like a JobRegistry"
             ) from None
-
-    def _bytes(self, answer: Any) -> bytes:
-        try:
-            return bytes.fromhex(answer.removeprefix("0x"))
-        except (AttributeError, ValueError):
-            raise self._rpc.nonsense("an answer that should be bytes is none") from None
 
 
 def _data(name: str, *arguments: Any) -> str:

@@ -17,8 +17,10 @@ from relayer.batches import registry_state
 from relayer.batches.differences import RULES, Action, DifferenceClass
 from relayer.batches.reconciler import FULL_EVERY, NAME, SHALLOW_EVERY, Mode, Report
 from relayer.chain.node import Node
+from relayer.chain.providers import Providers
 from relayer.chain.registry import encode_call
-from relayer.chain.registry_reader import RegistryReader
+from relayer.chain.registry_view import view_registry
+from relayer.chain.rpc import JsonRpc
 from relayer.model.ids import new_id
 from relayer.seal.tree import Word
 from relayer.store import leases
@@ -204,6 +206,37 @@ async def test_an_event_that_the_chain_does_not_have_freezes_it(house: House) ->
     assert reason.startswith("unknown_event")
 
 
+class Losing(JsonRpc):
+    """Answers for logs with none, ever or so many times."""
+
+    def __init__(self, url: str, times: int) -> None:
+        super().__init__(url, timedelta(seconds=20))
+        self.times = times
+
+    async def call(self, method: str, params: Sequence[Any] = ()) -> Any:
+        answer = await super().call(method, params)
+        if method == "eth_getLogs" and self.times:
+            self.times -= 1
+            return []
+        return answer
+
+
+@pytest.mark.parametrize("is_alone", [False, True])
+async def test_a_node_that_loses_logs_freezes_nothing(house: House, is_alone: bool) -> None:
+    await confirmed(house)
+    async with Losing(house.rpc.address, times=1 if is_alone else 100) as losing:
+        nodes = [losing] if is_alone else [losing, house.rpc]
+        house.providers = Providers(nodes, house.registry.chain_id, clock=house.clock)
+        report = await house.full()
+        assert report.found == []
+        assert await house.frozen() is None
+        # What is wrong with the database is found by either of them.
+        await house.edit("UPDATE batch_words SET mask = set_bit(mask, 7, 1) WHERE index = 0")
+        losing.times = 0
+        assert kinds(await house.full()) == [DifferenceClass.MISSING_BITS]
+    assert await house.frozen() is not None
+
+
 @pytest.mark.parametrize(
     ("statement", "subject"),
     [
@@ -270,9 +303,7 @@ async def test_a_pause_that_nobody_noticed_is_noticed(house: House) -> None:
     await take_nonce(house, 0)
     latest = await Node(house.rpc).block("latest")
     assert latest is not None
-    view = await RegistryReader(house.rpc, house.registry.address, latest).view(
-        bytes.fromhex(CONFIRMER[2:]), latest
-    )
+    view = await view_registry(Node(house.rpc), house.registry.address, bytes.fromhex(CONFIRMER[2:]), latest)
     assert (view.paused, view.confirmer_role) == (False, True)
     async with house.db.transaction() as conn:
         await registry_state.observe(conn, house.registry.id, view, house.clock())
