@@ -52,6 +52,11 @@ class Ledger:
         async with self._db.transaction() as conn:
             return await repository.open_slots(conn, self.account)
 
+    async def next_nonce(self) -> int:
+        """Give the nonce above all that were ever taken here."""
+        async with self._db.transaction() as conn:
+            return await repository.next_nonce(conn, self.account, 0)
+
     @asynccontextmanager
     async def write(self, epoch: int) -> AsyncIterator[Entry]:
         """Open a transaction that commits only while the epoch leads.

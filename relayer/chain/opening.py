@@ -142,8 +142,7 @@ class Opening:
 
         Above a nonce that one node made up everything would wait for ever.
         """
-        async with self._ledger.write(view.epoch) as entry:
-            ours = await repository.next_nonce(entry.conn, self._ledger.account, 0)
+        ours = await self._ledger.next_nonce()
         if view.account.nonce <= ours:
             return True
         nonces = await self._nonces(view)
