@@ -196,7 +196,7 @@ class Reconciler:
         """
         if all(one.action is not Action.FREEZE for one in found):
             return list(found)
-        for other in self._providers.usable():
+        for other in self._providers.witnesses():
             if other is rpc:
                 continue
             try:

@@ -93,7 +93,7 @@ class Opening:
     async def _nonces(self, view: View) -> list[int] | None:
         """The next nonce of the account by each node, that of the view first; None where one does not say."""
         nonces = [view.account.nonce]
-        for rpc in self._providers.usable():
+        for rpc in self._providers.witnesses():
             if rpc is view.rpc:
                 continue
             try:

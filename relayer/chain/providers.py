@@ -27,6 +27,8 @@ from relayer.store.shared_look import SharedLook
 
 # Facts that an operator must look at; anything else may pass by itself.
 _ALARMING = (NodeState.WRONG_CHAIN, NodeState.FINALITY_BACK)
+# Nodes of the chain that answer, and are not known to lie.
+_ANSWERING = (NodeState.ALIVE, NodeState.LAGGING, NodeState.NO_NEW_HEADS)
 
 _log = structlog.get_logger()
 
@@ -129,6 +131,13 @@ class Providers:
             )
         raise RpcUnavailableError(f"no usable node of chain {self.chain_id}: {troubles}")
 
+    def witnesses(self) -> tuple[JsonRpc, ...]:
+        """Give every node of the chain that answers, those that lag too: all are asked about what cannot be taken back.
+
+        One node alone, whose head seems to be far ahead of all others, would else be its own witness.
+        """
+        return tuple(rpc for rpc, health in self._health.items() if health.state in _ANSWERING)
+
     async def broadcast(self, raw: bytes) -> list[SendAnswer]:
         """Hand a signed transaction to every usable node at once, each bounded in time.
 
@@ -147,8 +156,7 @@ class Providers:
         return ()
 
     def _highest(self) -> int:
-        trusted = (NodeState.ALIVE, NodeState.LAGGING, NodeState.NO_NEW_HEADS)
-        heads = [one.latest.number for one in self._health.values() if one.latest and one.state in trusted]
+        heads = [one.latest.number for one in self._health.values() if one.latest and one.state in _ANSWERING]
         return max(heads, default=0)
 
     async def _look(self) -> None:

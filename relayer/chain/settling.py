@@ -84,7 +84,7 @@ class Settling:
             How many nodes say so; None where one contradicts or does not say.
 
         """
-        others = [rpc for rpc in self._providers.usable() if rpc is not view.rpc]
+        others = [rpc for rpc in self._providers.witnesses() if rpc is not view.rpc]
         for rpc in others:
             try:
                 reason = await self._contradiction(Node(rpc), slot)

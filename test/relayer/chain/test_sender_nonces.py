@@ -1,6 +1,7 @@
 """Nonces: gaps are filled, cancelled calls make way, two leaders do no harm, foreign use is told."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from relayer.chain import slot_repository
 from relayer.chain.calls import Cause, Leave
+from relayer.chain.rpc import Request
 from relayer.chain.slot_repository import Stamp
 from relayer.chain.slots import Purpose
 from relayer.store.leases import LeaseLostError
@@ -157,13 +159,27 @@ async def test_a_foreign_transaction_is_a_verdict_of_all_nodes(chain: Any) -> No
     assert chain.count("jobseal_sender_foreign_transactions_total") == 1
 
 
-async def test_one_node_alone_gives_no_nonce_away(chain: Any) -> None:
+class BoastfulRpc(AheadRpc):
+    """Pretends to have a head far above, beside which every other node lags."""
+
+    async def batch(self, requests: Sequence[Request]) -> list[Any]:
+        answers = await super().batch(requests)
+        return [
+            answer | {"number": hex(int(answer["number"], 16) + 1_000)}
+            if params[:1] == ("latest",)
+            else answer
+            for (_, params), answer in zip(requests, answers, strict=True)
+        ]
+
+
+@pytest.mark.parametrize("kind", [AheadRpc, BoastfulRpc])
+async def test_one_node_alone_gives_no_nonce_away(chain: Any, kind: type[AheadRpc]) -> None:
     """What was signed for it is in the pools of the others, and may land."""
     await chain.seal()
     epoch = await chain.lease("sender")
     await chain.rpc.call("evm_setAutomine", [False])
     await chain.sender().run_pass(epoch)
-    async with AheadRpc(chain.rpc.address, 1, "finalized") as liar:
+    async with kind(chain.rpc.address, 1, "finalized") as liar:
         await chain.sender(chain.rpc, rpc=liar).run_pass(epoch)
     assert await chain.slots() == [(0, "broadcast", 1)]
     assert chain.count("jobseal_sender_foreign_transactions_total") == 0
