@@ -258,7 +258,7 @@ class Node:
     def _parse(self, method: str, parse: Callable[[Any], _Parsed], answer: Any) -> _Parsed:
         try:
             return parse(answer)
-        except (KeyError, TypeError, ValueError):
+        except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError):
             raise self.rpc.nonsense(f"{method} was answered with something that is none") from None
 
 

@@ -125,7 +125,11 @@ class JsonRpc:
             # Some nodes answer a batch as a whole with one error.
             self._result("a batch of calls", None, answers)
             raise self.nonsense("a batch of calls was answered with one result")
-        by_id = {answer.get("id"): answer for answer in answers if isinstance(answer, dict)}
+        by_id = {
+            answer["id"]: answer
+            for answer in answers
+            if isinstance(answer, dict) and isinstance(answer.get("id"), int)
+        }
         return [self._result(request["method"], request["id"], by_id.get(request["id"])) for request in sent]
 
     def nonsense(self, sentence: str) -> RpcUnavailableError:

@@ -13,6 +13,7 @@ from relayer.chain.node import Node
 from relayer.chain.opening import Opening
 from relayer.chain.posting import Posting
 from relayer.chain.providers import Providers
+from relayer.chain.rpc import RpcError
 from relayer.chain.sender_metrics import SenderMetrics
 from relayer.chain.settling import Settling
 from relayer.chain.signer import Signer, SignerUnavailableError
@@ -101,11 +102,11 @@ class Sender:
         done, unsigned = 0, None
         try:
             done += await self._posting.resend(view)
-        except (SignerUnavailableError, SignerError) as error:
+        except (SignerUnavailableError, SignerError, RpcError) as error:
             unsigned = error
         done += await self._settling.poll(view)
         if unsigned is not None:
-            # What is on its way is followed without the signer; nothing else can be done without it.
+            # What is on its way is followed all the same; nothing else can be done before what was taken is signed.
             raise unsigned
         done += await self._opening.fill_gaps(view)
         done += await self._bumping.bump(view)

@@ -38,7 +38,11 @@ class Simulation:
         """
         # Not every node tells with an estimate why a call reverts.
         await self.call(rpc, target, calldata, "latest")
-        estimate = int(await self._ask(rpc, "eth_estimateGas", target, calldata, "latest"), 16)
+        answer = await self._ask(rpc, "eth_estimateGas", target, calldata, "latest")
+        try:
+            estimate = int(answer, 16)
+        except ValueError:
+            raise rpc.nonsense("eth_estimateGas was answered with something that is none") from None
         if estimate > MAX_GAS:
             raise _too_much(f"it takes {estimate} gas, and no transaction may have more than {MAX_GAS}")
         return gas_limit(estimate, calldata)

@@ -83,15 +83,16 @@ class ForgetfulRpc(JsonRpc):
         return await super().batch(requests)
 
 
-class RevertingRpc(JsonRpc):
-    """Says of every call that it would revert."""
+class RefusingRpc(JsonRpc):
+    """Refuses every call of a contract with an error of JSON-RPC."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, code: int, message: str) -> None:
         super().__init__(url, _TIMEOUT)
+        self._error = {"code": code, "message": message}
 
     async def call(self, method: str, params: Sequence[Any] = ()) -> Any:
         if method == "eth_call":
-            raise RpcError(self.address, method, {"code": 3, "message": "execution reverted", "data": "0x"})
+            raise RpcError(self.address, method, self._error)
         return await super().call(method, params)
 
 

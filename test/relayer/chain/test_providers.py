@@ -1,7 +1,7 @@
 """Which of several real nodes are believed, read from, and sent to."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -35,11 +35,18 @@ class Line(JsonRpc):
     """The line to a node, which a test cuts: a node that is stopped would come back as another chain."""
 
     cut = False
+    garbles: Mapping[str, Any] = {}
 
     async def _answer(self, body: Any) -> Any:
         if self.cut:
             raise self._silent("the line is cut")
-        return await super()._answer(body)
+        answers = await super()._answer(body)
+        if not self.garbles:
+            return answers
+        return [
+            one | {"result": one["result"] | self.garbles} if isinstance(one["result"], dict) else one
+            for one in answers
+        ]
 
 
 @dataclass
@@ -90,6 +97,19 @@ async def test_reads_come_from_the_first_and_go_over_to_the_next_when_it_dies(po
         await providers.look()
     pool.second.cut = False
     await providers.look()
+    assert providers.pinned() is pool.second
+
+
+@pytest.mark.parametrize(
+    "garbles", [{"hash": None}, {"parentHash": 7}, {"timestamp": f"0x{'f' * 20}"}, {"number": {}}]
+)
+async def test_a_node_that_answers_garbage_keeps_nobody_from_the_others(
+    pool: Pool, garbles: dict[str, Any]
+) -> None:
+    pool.first.garbles = garbles
+    providers = pool.providers()
+    await providers.look()
+    assert states(providers) == [NodeState.SILENT, NodeState.ALIVE]
     assert providers.pinned() is pool.second
 
 

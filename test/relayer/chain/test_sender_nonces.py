@@ -9,18 +9,27 @@ import pytest
 
 from relayer.chain import slot_repository
 from relayer.chain.calls import Cause, Leave
-from relayer.chain.rpc import Request
+from relayer.chain.rpc import Request, RpcError
 from relayer.chain.slot_repository import Stamp
 from relayer.chain.slots import Purpose
 from relayer.store.leases import LeaseLostError
 
-from .nodes import AheadRpc, ForgetfulRpc, RevertingRpc, SayingRpc, SleepingRpc
+from .nodes import AheadRpc, ForgetfulRpc, RefusingRpc, SayingRpc, SleepingRpc
 
 
 async def _cancel(chain: Any, epoch: int) -> None:
     ((slot,),) = await chain.rows("SELECT id FROM chain_txs")
     async with chain.db.transaction() as conn:
         assert await slot_repository.cancel(conn, slot, Stamp(epoch, chain.clock()))
+
+
+async def _reserve(chain: Any, epoch: int, nonce: int) -> None:
+    """Take a nonce for the sealed batch, as who dies before he has signed for it."""
+    ((batch,),) = await chain.rows("UPDATE batches SET state = 'sending' WHERE state = 'sealed' RETURNING id")
+    new = slot_repository.NewSlot(Purpose.CONFIRM_BATCH, batch, chain.address, b"\x01")
+    account = slot_repository.Account(31337, chain.signer.address)
+    async with chain.db.transaction() as conn:
+        await slot_repository.reserve(conn, account, nonce, new, Stamp(epoch, chain.clock()))
 
 
 async def test_nonces_that_nobody_took_are_used_up_by_nothing(chain: Any) -> None:
@@ -102,12 +111,7 @@ async def test_a_reserved_nonce_waits_for_its_held_batch_and_is_used_up_where_th
 ) -> None:
     await chain.seal()
     epoch = await chain.lease("sender")
-    await chain.rows("UPDATE batches SET state = 'sending' RETURNING 1")
-    async with chain.db.transaction() as conn:
-        ((batch,),) = await chain.rows("SELECT id FROM batches")
-        new = slot_repository.NewSlot(Purpose.CONFIRM_BATCH, batch, chain.address, b"\x01")
-        account = slot_repository.Account(31337, chain.signer.address)
-        await slot_repository.reserve(conn, account, 0, new, Stamp(epoch, chain.clock()))
+    await _reserve(chain, epoch, 0)
     chain.source.leaves = Leave.WAIT
     sender = chain.sender()
     assert await sender.run_pass(epoch) == 0
@@ -118,6 +122,20 @@ async def test_a_reserved_nonce_waits_for_its_held_batch_and_is_used_up_where_th
     await sender.run_pass(epoch)
     assert await chain.slots() == [(0, "cancelled", 1)]
     assert await chain.confirmed() == []
+
+
+async def test_what_is_on_its_way_is_followed_where_a_reserved_nonce_cannot_be_priced(chain: Any) -> None:
+    await chain.seal()
+    epoch = await chain.lease("sender")
+    await chain.rpc.call("evm_setAutomine", [False])
+    await chain.sender().run_pass(epoch)
+    await chain.seal()
+    await _reserve(chain, epoch, 1)
+    await chain.mine()
+    async with RefusingRpc(chain.rpc.address, -32000, "missing trie node") as rpc:
+        with pytest.raises(RpcError, match="missing trie node"):
+            await chain.sender(rpc=rpc).run_pass(epoch)
+    assert await chain.slots() == [(0, "included", 1), (1, "reserved", 0)]
 
 
 async def test_a_leader_that_wakes_too_late_does_no_harm(chain: Any) -> None:
@@ -201,7 +219,7 @@ async def test_a_call_that_would_revert_makes_way_where_its_batch_does_not_want_
     await chain.seal()
     epoch = await chain.lease("sender")
     await chain.rpc.call("evm_setAutomine", [False])
-    async with RevertingRpc(chain.rpc.address) as rpc:
+    async with RefusingRpc(chain.rpc.address, 3, "execution reverted") as rpc:
         await chain.sender().run_pass(epoch)
         sender = chain.sender(rpc=rpc)
         chain.clock.wait(minutes=1)
