@@ -44,7 +44,7 @@ class Line(JsonRpc):
         if not self.garbles:
             return answers
         return [
-            one | {"result": one["result"] | self.garbles} if isinstance(one["result"], dict) else one
+            one | {"result": {**one["result"], **self.garbles}} if isinstance(one["result"], dict) else one
             for one in answers
         ]
 
