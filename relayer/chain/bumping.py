@@ -47,6 +47,8 @@ class Bumping:
         self._metrics = metrics
         self._clock = clock
         self._said: dict[UUID, tuple[str, int, int]] = {}
+        # What stayed as it is, by the block at which that was decided: no market is another before the next one.
+        self._weighed: dict[UUID, tuple[bytes, Purpose, int, int]] = {}
 
     async def bump(self, view: View) -> int:
         """Replace what is stuck; what is at the cap, or pays enough, stays as it is and is sent again.
@@ -60,16 +62,22 @@ class Bumping:
         stuck = []
         slots = await self._ledger.load()
         self._said = {slot.id: self._said[slot.id] for slot in slots if slot.id in self._said}
+        self._weighed = {slot.id: self._weighed[slot.id] for slot in slots if slot.id in self._weighed}
         for slot in slots:
             waits = slot.is_unmined and bool(slot.attempts) and not slot.asks_for_a_human
-            if waits and slot.nonce >= view.account.nonce and await self._is_stuck(view, slot):
+            if slot.nonce < view.account.nonce or self._weighed.get(slot.id) == _standing(slot, view):
+                continue
+            if waits and await self._is_stuck(view, slot):
                 stuck.append(slot)
         if not stuck:
             return 0
         market = await self._fees.market(view.rpc)
         bumped = 0
         for slot in stuck:
-            bumped += await self._replace(view, slot, market)
+            if await self._replace(view, slot, market):
+                bumped += 1
+            else:
+                self._weighed[slot.id] = _standing(slot, view)
         return bumped
 
     async def _is_stuck(self, view: View, slot: Slot) -> bool:
@@ -154,3 +162,9 @@ class Bumping:
         if newest.last_class is AnswerClass.GAS_TOO_LOW:
             gas = max(gas, newest.gas_limit * 3 // 2)
         return min(max(gas, newest.gas_limit), MAX_GAS)
+
+
+def _standing(slot: Slot, view: View) -> tuple[bytes, Purpose, int, int]:
+    """What a decision about a slot depends on: the block, what it is for, what was signed, how often nodes refused it."""
+    refusals = slot.newest.refusals if slot.newest else 0
+    return view.account.latest.hash, slot.purpose, len(slot.attempts), refusals

@@ -220,7 +220,7 @@ class Providers:
             return SendAnswer(rpc.address, classify(error.message), error.message)
         if answer != f"0x{keccak256(raw).hex()}":
             return SendAnswer(
-                rpc.address, AnswerClass.UNAVAILABLE, f"accepted as another transaction: {answer}"
+                rpc.address, AnswerClass.UNAVAILABLE, f"accepted as another transaction: {str(answer)[:80]}"
             )
         return SendAnswer(rpc.address, AnswerClass.ACCEPTED, None)
 

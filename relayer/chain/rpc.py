@@ -150,7 +150,6 @@ class JsonRpc:
             self.breaker.failed()
             raise
         self.breaker.succeeded()
-        self.throttle.passed()
         return answer
 
     async def _answer(self, body: Any) -> Any:
@@ -187,6 +186,7 @@ class JsonRpc:
             raise self._throttled(error.message) if says_too_many(error.code, error.message) else error
         if answer.get("id") != request_id:
             raise self.nonsense(f"{method} was answered out of order")
+        self.throttle.passed()
         return answer["result"]
 
 

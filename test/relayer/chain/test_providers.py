@@ -18,7 +18,7 @@ from relayer.chain.health import FinalityViolationError, HealthPolicy, NodeState
 from relayer.chain.node import Node
 from relayer.chain.provider_metrics import ProviderMetrics
 from relayer.chain.providers import Providers
-from relayer.chain.rpc import JsonRpc, RpcUnavailableError
+from relayer.chain.rpc import JsonRpc, RpcThrottledError, RpcUnavailableError
 from relayer.chain.throttle import Throttle, says_too_many
 from relayer.local.anvil import CHAIN_ID, Anvil
 from relayer.local.process import free_port
@@ -275,6 +275,19 @@ async def test_a_node_that_was_asked_too_much_is_left_alone(pool: Pool) -> None:
         assert states(providers) == [NodeState.THROTTLED, NodeState.ALIVE]
         assert 29 < rpc.throttle.seconds <= 30
         assert rpc.breaker.is_closed
+
+
+async def test_a_refusal_among_answers_makes_the_pause_longer_as_well(pool: Pool) -> None:
+    class Refusing(Line):
+        async def _answer(self, body: Any) -> Any:
+            error = {"code": -32005, "message": "too many requests"}
+            return {"jsonrpc": "2.0", "id": body["id"], "error": error}
+
+    async with Refusing(pool.first.address, TIMEOUT) as rpc:
+        for longest in (1, 2, 4):
+            with pytest.raises(RpcThrottledError):
+                await rpc.call("eth_chainId")
+            assert longest / 2 < rpc.throttle.seconds <= longest
 
 
 def test_the_pause_doubles_with_every_refusal_and_ends_with_an_answer() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from relayer.chain import slot_repository
 from relayer.chain.calls import Cause, Leave
-from relayer.chain.rpc import Request, RpcError
+from relayer.chain.rpc import JsonRpc, Request, RpcError
 from relayer.chain.slot_repository import Stamp
 from relayer.chain.slots import Purpose
 from relayer.store.leases import LeaseLostError
@@ -226,6 +226,8 @@ async def test_a_call_that_would_revert_makes_way_where_its_batch_does_not_want_
         await sender.run_pass(epoch)
         assert await chain.rows("SELECT purpose FROM chain_txs") == [("confirm_batch",)]
         chain.source.leaves = Leave.GONE
+        # With the next block, or as who takes over.
+        sender = chain.sender(rpc=rpc)
         for _ in range(2):
             await sender.run_pass(epoch)
         assert await chain.slots() == [(0, "broadcast", 2)]
@@ -249,6 +251,31 @@ async def test_what_is_mined_is_not_replaced_while_it_becomes_final(chain: Any) 
     chain.clock.wait(minutes=10)
     await sender.run_pass(epoch)
     assert await chain.slots() == [(0, "broadcast", 2)]
+
+
+class CountingRpc(JsonRpc):
+    """Counts how often the market was asked for."""
+
+    asked = 0
+
+    async def call(self, method: str, params: Sequence[Any] = ()) -> Any:
+        self.asked += method == "eth_feeHistory"
+        return await super().call(method, params)
+
+
+async def test_what_keeps_its_fee_is_weighed_once_a_block(chain: Any) -> None:
+    await chain.seal()
+    epoch = await chain.lease("sender")
+    await chain.rpc.call("evm_setAutomine", [False])
+    async with CountingRpc(chain.rpc.address, chain.request_timeout) as rpc:
+        sender = chain.sender(rpc=rpc)
+        await sender.run_pass(epoch)
+        chain.clock.wait(minutes=1)
+        before = rpc.asked
+        for _ in range(3):
+            await sender.run_pass(epoch)
+        assert await chain.slots() == [(0, "broadcast", 1)]
+        assert rpc.asked == before + 1
 
 
 async def test_a_transaction_of_nothing_gets_more_gas_where_a_chain_asks_for_it(chain: Any) -> None:
