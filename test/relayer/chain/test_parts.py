@@ -1,4 +1,4 @@
-"""Answers and errors of nodes: what the sender decides by."""
+"""Reverts are decoded, and addresses are looked at before they are used."""
 
 from datetime import timedelta
 
@@ -6,26 +6,8 @@ import pytest
 from eth_abi.abi import encode
 from eth_hash.backends.pysha3 import keccak256
 
-from relayer.chain.answers import AnswerClass, classify
 from relayer.chain.registry import RevertError, decode_error
 from relayer.chain.rpc import JsonRpc
-
-
-@pytest.mark.parametrize(
-    ("message", "kind"),
-    [
-        ("already known", AnswerClass.KNOWN),
-        ("transaction already imported", AnswerClass.KNOWN),
-        ("unknown transaction", AnswerClass.UNKNOWN),
-        ("nonce too low: next nonce 5, tx nonce 4", AnswerClass.NONCE_TOO_LOW),
-        ("replacement transaction underpriced", AnswerClass.UNDERPRICED),
-        ("max fee per gas less than block base fee", AnswerClass.UNDERPRICED),
-        ("Insufficient funds for gas * price + value", AnswerClass.NO_FUNDS),
-        ("txpool is full", AnswerClass.POOL_FULL),
-    ],
-)
-def test_answers_are_told_apart(message: str, kind: AnswerClass) -> None:
-    assert classify(message) is kind
 
 
 def test_reverts_are_decoded_by_the_abi() -> None:

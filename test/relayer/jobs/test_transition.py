@@ -73,6 +73,13 @@ TRIES = st.builds(
 async def test_a_job_follows_its_life_and_leaves_a_trace_of_every_step(
     service: JobService, tenants: list[UUID], relayer_db: Database, batch: UUID, tries: list[Try]
 ) -> None:
+    """The batch is one that was released, from which a job may go back."""
+    async with relayer_db.transaction() as conn:
+        await conn.execute(
+            """UPDATE batches SET state = 'released', released_number = 1, released_hash = sha256(''),
+                      released_block_time = now() WHERE id = %s""",
+            [batch],
+        )
     job = await new_job(service, tenants[0])
     path = [JobState.CREATED]
     for one in tries:
