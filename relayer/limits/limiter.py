@@ -1,6 +1,5 @@
 """The limits that all processes hold together: every policy of a request in one round trip, many requests in one."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 from importlib.resources import files
 from itertools import islice
@@ -40,14 +39,16 @@ class Limiter:
         self._clock = clock
         self._local = local or LocalLimiter()
         self._gcra = Script(files("relayer.limits").joinpath("gcra.lua").read_text("utf-8"))
-        self._together = Coalescer[Sequence[Charge], Verdict](self.check_many, most=_MOST_AT_ONCE, queue=None)
+        self._together = Coalescer[Sequence[Charge], Verdict](
+            self.check_many, most=_MOST_AT_ONCE, queue=None, keep=True
+        )
 
     async def check(self, charges: Sequence[Charge]) -> Verdict:
         """Judge one request; those that wait at the same time share a round trip.
 
         The request is charged whether or not somebody still waits for the verdict.
         """
-        return await asyncio.shield(self._together.submit(charges))
+        return await self._together(charges)
 
     async def check_many(self, requests: Sequence[Sequence[Charge]]) -> list[Verdict]:
         """Judge requests one after the other, in one round trip.

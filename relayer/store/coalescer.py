@@ -16,11 +16,17 @@ class Coalescer(Generic[Item, Answer]):
     """Takes items one by one and runs them in groups.
 
     Nobody waits for a timer: a lone item goes at once, and a group is what gathered while all lanes were busy. Whoever
-    stops waiting before the item's group goes takes it back; later nobody can.
+    stops waiting before the item's group goes takes it back, unless items are kept; later nobody can.
     """
 
     def __init__(
-        self, run: Run[Item, Answer], *, lanes: int = 1, most: int = 100, queue: int | None = 1_000
+        self,
+        run: Run[Item, Answer],
+        *,
+        lanes: int = 1,
+        most: int = 100,
+        queue: int | None = 1_000,
+        keep: bool = False,
     ) -> None:
         """Set up.
 
@@ -30,11 +36,13 @@ class Coalescer(Generic[Item, Answer]):
             lanes: how many groups may be under way.
             most: how many items a group may have.
             queue: how many items may wait for a group; None where what bounds the askers bounds them.
+            keep: items go with their groups even where nobody waits for them any more.
 
         """
         self._run = run
         self._most = most
         self._queue = queue
+        self._keep = keep
         self._idle_lanes = lanes
         self._waiting: list[tuple[Item, asyncio.Future[Answer]]] = []
         self._running: set[asyncio.Task[None]] = set()
@@ -45,15 +53,6 @@ class Coalescer(Generic[Item, Answer]):
         Raises:
             UnavailableError: too many items wait already.
             Exception: what the item was refused with.
-
-        """
-        return await self.submit(item)
-
-    def submit(self, item: Item) -> asyncio.Future[Answer]:
-        """Hand an item in; cancelling its future takes it back. Whoever shields the future leaves the item in.
-
-        Raises:
-            UnavailableError: too many items wait already.
 
         """
         if self._queue is not None and len(self._waiting) >= self._queue:
@@ -69,13 +68,13 @@ class Coalescer(Generic[Item, Answer]):
             # The loop itself holds tasks weakly.
             self._running.add(task)
             task.add_done_callback(self._running.discard)
-        return answer
+        return await answer
 
     async def _work(self) -> None:
         """Run groups until nothing waits."""
         try:
             while self._waiting:
-                asked = [one for one in self._waiting if not one[1].done()]
+                asked = [one for one in self._waiting if self._keep or not one[1].done()]
                 group, self._waiting = asked[: self._most], asked[self._most :]
                 if group:
                     await self._answer(group)
