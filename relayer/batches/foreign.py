@@ -11,6 +11,7 @@ from relayer.chain.calls import FinalEvent
 from relayer.chain.registry import BatchConfirmed
 from relayer.seal.commitment import bit, word
 from relayer.seal.tree import WORD_TICKETS, Word
+from relayer.store import ticket_repository
 
 # Words so far ahead of what is given out are left alone: jumping past whatever anybody with the role names could use up
 # a lane for good. They are met, if ever, as spent tickets.
@@ -54,4 +55,4 @@ async def _skip(conn: AsyncConnection[TupleRow], registry: int, lane: int, last:
     if highest - drawn > _FARTHEST_JUMP:
         _log.error("foreign_words_far_ahead", registry=registry, lane=lane, tickets=highest - drawn)
     elif highest >= drawn:
-        await repository.jump_tickets_past(conn, registry, highest)
+        await ticket_repository.set_past(conn, registry, highest)

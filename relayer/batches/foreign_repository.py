@@ -119,8 +119,3 @@ async def next_ticket(conn: AsyncConnection[TupleRow], registry: int, lane: int)
     row = await cursor.fetchone()
     assert row is not None
     return int(row[0])
-
-
-async def jump_tickets_past(conn: AsyncConnection[TupleRow], registry: int, ticket: int) -> None:
-    """Let every later ticket of a ticket's lane be higher than it."""
-    await conn.execute("SELECT jump_tickets_past(%s::smallint, %s)", [registry, ticket])

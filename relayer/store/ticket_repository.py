@@ -23,4 +23,9 @@ async def jump_past(conn: AsyncConnection[TupleRow], registry_id: int, lane: int
     goal = ticket + MARGIN
     if ticket >> LANE_BITS != lane or goal >> LANE_BITS != lane:
         raise ValueError(f"no ticket of lane {lane} lies {MARGIN} beyond 0x{ticket:016x}")
-    await conn.execute("SELECT jump_tickets_past(%s::smallint, %s)", [registry_id, goal])
+    await set_past(conn, registry_id, goal)
+
+
+async def set_past(conn: AsyncConnection[TupleRow], registry_id: int, ticket: int) -> None:
+    """Let every later ticket of a ticket's lane be higher than it."""
+    await conn.execute("SELECT jump_tickets_past(%s::smallint, %s)", [registry_id, ticket])
