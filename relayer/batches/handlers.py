@@ -10,16 +10,13 @@ from psycopg.rows import TupleRow
 
 from relayer.batches import foreign_repository, repository
 from relayer.batches.foreign import import_foreign
+from relayer.batches.leaving import move_some
 from relayer.chain.calls import FinalEvent
 from relayer.chain.registry import BATCH_CONFIRMED_TOPIC, JOBS_REVOKED_TOPIC, RegistryClient
 from relayer.jobs import revocation_repository
-from relayer.jobs.transition import Change, transition
 from relayer.model.clock import Clock, utc_now
 from relayer.model.lifecycle import JobState
 from relayer.seal.tree import WORD_TICKETS
-
-# Bounds the size of one statement; all chunks of a batch are one transaction.
-_CHUNK = 2_000
 
 _log = structlog.get_logger(__name__)
 
@@ -83,23 +80,9 @@ async def confirm(conn: AsyncConnection[TupleRow], confirmation: Confirmation, a
     if batch_id is None:
         return False
     confirmed = 0
-    while jobs := await repository.lock_confirming(conn, batch_id, _CHUNK):
-        won = await transition(
-            conn,
-            [
-                Change(
-                    job_id=job_id,
-                    version=version,
-                    source=JobState.CONFIRMING,
-                    target=JobState.CONFIRMED,
-                    actor="indexer",
-                )
-                for job_id, version in jobs
-            ],
-            at,
-        )
-        assert len(won) == len(jobs), "a job moved while its row was locked"
-        confirmed += len(won)
+    # All of a batch is one transaction.
+    while moved := await move_some(conn, batch_id, JobState.CONFIRMED, actor="indexer", at=at):
+        confirmed += moved
     _log.info("batch_final", batch=str(batch_id), block=confirmation.block_number, jobs=confirmed)
     return True
 

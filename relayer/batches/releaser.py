@@ -4,16 +4,13 @@ from uuid import UUID
 
 import structlog
 
-from relayer.batches import desk_repository, repository
+from relayer.batches import desk_repository
+from relayer.batches.leaving import move_some
 from relayer.chain.ledger import LEASE
-from relayer.jobs.transition import Change, transition
 from relayer.model.clock import Clock
 from relayer.model.lifecycle import JobState
 from relayer.store import leases
 from relayer.store.database import Database
-
-# Bounds a transaction; what died between two of them goes on with the rest.
-_CHUNK = 2_000
 
 _log = structlog.get_logger(__name__)
 
@@ -51,25 +48,16 @@ class Releaser:
             await leases.require(conn, LEASE, epoch)
             if not await desk_repository.lock_released(conn, batch_id):
                 return 0
-            jobs = await repository.lock_confirming(conn, batch_id, _CHUNK)
-            if not jobs:
+            # What dies between two transactions goes on with the rest.
+            moved = await move_some(
+                conn,
+                batch_id,
+                JobState.COMPLETED,
+                actor="sender",
+                at=now,
+                details={"released_batch": str(batch_id)},
+            )
+            if not moved:
                 await desk_repository.set_returned(conn, batch_id, now)
                 _log.info("batch_returned", batch=str(batch_id))
-                return 0
-            won = await transition(
-                conn,
-                [
-                    Change(
-                        job_id=job_id,
-                        version=version,
-                        source=JobState.CONFIRMING,
-                        target=JobState.COMPLETED,
-                        actor="sender",
-                        details={"released_batch": str(batch_id)},
-                    )
-                    for job_id, version in jobs
-                ],
-                now,
-            )
-            assert len(won) == len(jobs), "a job moved while its row was locked"
-        return len(jobs)
+        return moved

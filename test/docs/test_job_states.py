@@ -56,7 +56,7 @@ def written(keyword: str) -> set[str]:
             if not isinstance(call, ast.Call):
                 continue
             name = call.func.id if isinstance(call.func, ast.Name) else ""
-            if name in {"Change", "_step"}:
+            if name in {"Change", "_step", "move_some"}:
                 for given in call.keywords:
                     if given.arg == keyword:
                         found |= set(texts(given.value, module))
