@@ -250,7 +250,7 @@ def _chain_loops(
         db,
         providers,
         signer=signer,
-        source=BatchSource(registry, providers, utc_now),
+        source=BatchSource(db, registry, providers, utc_now),
         fees=fees,
         metrics=SenderMetrics(metrics),
         clock=utc_now,

@@ -1,5 +1,6 @@
 """The sender's source of calls: which batch is sent next, and what becomes of it."""
 
+from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from relayer.chain.node import Node
 from relayer.chain.providers import Providers
 from relayer.chain.registry import RegistryClient, RevertError
 from relayer.model.clock import Clock
+from relayer.store.database import Database
 from relayer.store.registries import RegistryRow
 
 # How often what is held is tried again.
@@ -33,6 +35,7 @@ _HUMAN = {
     Cause.OVERSIZED: HumanReason.SHAPE,
     Cause.SUPERSEDED: HumanReason.FOREIGN_NONCE,
     Cause.CANCELLED: HumanReason.CANCELLED,
+    Cause.SPENT_ELSEWHERE: HumanReason.INTEGRITY,
 }
 # By the names of the registry's own errors (contracts/interfaces/IJobRegistry.sol).
 _ERRORS = {
@@ -58,7 +61,8 @@ _log = structlog.get_logger(__name__)
 class BatchSource(CallSource):
     """The sealed batches of one registry, oldest first."""
 
-    def __init__(self, registry: RegistryRow, providers: Providers, clock: Clock) -> None:
+    def __init__(self, db: Database, registry: RegistryRow, providers: Providers, clock: Clock) -> None:
+        self._db = db
         self._registry = registry
         self._providers = providers
         self._clock = clock
@@ -110,6 +114,18 @@ class BatchSource(CallSource):
         """Take the hint back: the block is no longer canonical."""
         await repository.set_sending(conn, batch_id)
 
+    async def weigh(self, batch_id: UUID, refusal: Refusal) -> Refusal:
+        """Ask the registry whether a refused batch is confirmed already, or its tickets are somebody else's."""
+        already = refusal.error if refusal.error and refusal.error.name == "AlreadyConfirmed" else None
+        if already is None and refusal.cause is not Cause.SUPERSEDED:
+            return refusal
+        async with self._db.transaction() as conn:
+            root = await repository.root_of(conn, batch_id)
+        if already is not None:
+            spent_elsewhere = await self._is_spent_elsewhere(root, already)
+            return replace(refusal, cause=Cause.SPENT_ELSEWHERE if spent_elsewhere else Cause.CONFIRMED)
+        return replace(refusal, cause=Cause.CONFIRMED) if await self._is_confirmed(root) else refusal
+
     async def refused(self, conn: AsyncConnection[TupleRow], batch_id: UUID, refusal: Refusal) -> None:
         """Decide whether the batch waits, is sent again, is confirmed already, or needs a human."""
         if refusal.cause is Cause.OUT_OF_GAS:
@@ -118,20 +134,15 @@ class BatchSource(CallSource):
         if hold := self._hold(refusal):
             await self._set_held(conn, batch_id, hold, refusal)
             return
-        if refusal.cause is Cause.CANCELLED:
+        if refusal.cause in (Cause.CANCELLED, Cause.CONFIRMED):
             standing = await sending_repository.lock_standing(conn, batch_id)
             if standing.state in ("needs_human", "final"):
                 # It was stopped for another reason, which says more, or somebody else has confirmed it.
                 return
-        reason = self._human_reason(refusal)
-        if refusal.error is not None and refusal.error.name == "AlreadyConfirmed":
-            if not await self._is_integrity_failure(conn, batch_id, refusal.error):
-                await self._await_event(conn, batch_id)
-                return
-            reason = HumanReason.INTEGRITY
-        elif refusal.cause is Cause.SUPERSEDED and await self._is_confirmed(conn, batch_id):
-            await self._await_event(conn, batch_id)
+        if refusal.cause is Cause.CONFIRMED:
+            await repository.set_sending(conn, batch_id, retry_at=self._clock() + EVENT_WITHIN)
             return
+        reason = self._human_reason(refusal)
         detail = refusal.text[:_DETAIL_CHARACTERS]
         await repository.set_needs_human(conn, batch_id, reason, detail)
         _log.error("batch_needs_human", batch=str(batch_id), reason=reason.value, detail=detail)
@@ -163,17 +174,11 @@ class BatchSource(CallSource):
         await repository.set_held(conn, batch_id, hold, detail, self._clock() + HELD_FOR)
         _log.warning("batch_held", batch=str(batch_id), reason=hold.value, detail=detail)
 
-    async def _await_event(self, conn: AsyncConnection[TupleRow], batch_id: UUID) -> None:
-        await repository.set_sending(conn, batch_id, retry_at=self._clock() + EVENT_WITHIN)
-
-    async def _is_confirmed(self, conn: AsyncConnection[TupleRow], batch_id: UUID) -> bool:
-        root = await repository.root_of(conn, batch_id)
+    async def _is_confirmed(self, root: bytes) -> bool:
         registry = RegistryClient(self._providers.pinned(), self._registry.chain_id, self._registry.address)
         return await registry.batch(root, "finalized") is not None
 
-    async def _is_integrity_failure(
-        self, conn: AsyncConnection[TupleRow], batch_id: UUID, error: RevertError
-    ) -> bool:
+    async def _is_spent_elsewhere(self, root: bytes, error: RevertError) -> bool:
         """Whether our tickets are spent, for good, under a root that is not ours: then somebody else holds them.
 
         What was spent in a block that is not final may be anybody's yet. Bits and root are read at one block: of two
@@ -186,5 +191,4 @@ class BatchSource(CallSource):
         at = {"blockHash": f"0x{finalized.hash.hex()}", "requireCanonical": True}
         registry = RegistryClient(rpc, self._registry.chain_id, self._registry.address)
         spent, _ = await registry.word(index, at)
-        root = await repository.root_of(conn, batch_id)
         return bool(spent & overlap) and await registry.batch(root, at) is None

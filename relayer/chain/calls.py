@@ -40,6 +40,10 @@ class Cause(StrEnum):
     """It would revert; no nonce was used up."""
     REVERTED = "reverted"
     """It reverted in a final block."""
+    CONFIRMED = "confirmed"
+    """What it does is done already, or seems to be in a block that may be taken back: the event is awaited."""
+    SPENT_ELSEWHERE = "spent_elsewhere"
+    """Tickets of the batch are spent for good under another root."""
     OUT_OF_GAS = "out_of_gas"
     """It used up its gas in a final block, and may be sent again with more."""
     TOO_MUCH_GAS = "too_much_gas"
@@ -144,7 +148,7 @@ class LogsLostHandler(Protocol):
 
 
 class CallSource(Protocol):
-    """Whose calls the sender sends. Every method runs in the sender's own transaction."""
+    """Whose calls the sender sends. Every method but `weigh` runs in the sender's own transaction."""
 
     async def next(self, conn: AsyncConnection[TupleRow]) -> Call | None:
         """Give the next call to send, with its batch locked; None if there is none."""
@@ -160,6 +164,12 @@ class CallSource(Protocol):
 
     async def dropped(self, conn: AsyncConnection[TupleRow], batch_id: UUID) -> None:
         """The block of the batch's transaction is no longer canonical; it is being sent again."""
+
+    async def weigh(self, batch_id: UUID, refusal: Refusal) -> Refusal:
+        """Ask the chain what a revert or a lost nonce means for the batch, and give the refusal with that as its cause.
+
+        Runs outside of transactions, before `refused`: nodes may take their time.
+        """
 
     async def refused(self, conn: AsyncConnection[TupleRow], batch_id: UUID, refusal: Refusal) -> None:
         """The call does not go on, before a nonce was taken, while one is, or after it was used up."""

@@ -123,6 +123,7 @@ class Opening:
                 break
             price = await self._price(view, call)
             if isinstance(price, Refusal):
+                price = await self._source.weigh(call.batch_id, price)
                 async with self._ledger.write(view.epoch) as entry:
                     await self._source.refused(entry.conn, call.batch_id, price)
                 done += 1

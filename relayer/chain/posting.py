@@ -113,8 +113,9 @@ class Posting:
                 try:
                     gas = await self._simulation.gas(view.rpc, slot.target, slot.calldata)
                 except RefusedError as refused:
+                    refusal = await self._source.weigh(batch_id, refused.refusal)
                     async with self._ledger.write(view.epoch) as entry:
-                        await self._source.refused(entry.conn, batch_id, refused.refusal)
+                        await self._source.refused(entry.conn, batch_id, refusal)
                     return 1
         market = await self._fees.market(view.rpc)
         fee = market.bid(self._fees.ceiling(market, gas=gas, balance=view.account.balance).amount)

@@ -165,6 +165,8 @@ class Settling:
         *,
         out_of_gas: bool = False,
     ) -> bool:
+        if slot.batch_id is not None:
+            refusal = await self._source.weigh(slot.batch_id, refusal)
         async with self._ledger.write(view.epoch) as entry:
             moved = await repository.settle(
                 entry.conn,

@@ -137,7 +137,7 @@ async def relayer(
             relayer_db,
             providers,
             signer=signer,
-            source=BatchSource(registry_row, providers, clock),
+            source=BatchSource(relayer_db, registry_row, providers, clock),
             fees=Fees(500 * 10**9),
             metrics=SenderMetrics(CollectorRegistry()),
             clock=clock,

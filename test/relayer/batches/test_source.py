@@ -1,8 +1,10 @@
 """The source, the sender, the indexer and the receipts together, on a real chain."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -16,6 +18,7 @@ from relayer.batches.source import EVENT_WITHIN, HELD_FOR, BatchSource
 from relayer.chain.calls import Leave
 from relayer.chain.keystore import KeystoreSigner
 from relayer.chain.providers import Providers
+from relayer.chain.rpc import JsonRpc
 from relayer.chain.signer import SignerUnavailableError
 from relayer.chain.verifier import Rpc, verify_on_chain
 from relayer.local.anvil import Anvil
@@ -31,6 +34,30 @@ from .onchain import ADMIN, PAUSE, UNPAUSE, Relayer
 @pytest.fixture
 def registry_row(deployed_row: RegistryRow) -> RegistryRow:
     return deployed_row
+
+
+@pytest.fixture(autouse=True)
+def nodes_are_asked_outside_of_transactions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that answers slowly would hold locks that others wait for."""
+    begin, exchange = Database.transaction, JsonRpc._exchange
+    transactions = 0
+
+    @asynccontextmanager
+    async def counted(self: Database, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        nonlocal transactions
+        async with begin(self, *args, **kwargs) as conn:
+            transactions += 1
+            try:
+                yield conn
+            finally:
+                transactions -= 1
+
+    async def asked(self: JsonRpc, body: Any) -> Any:
+        assert not transactions, f"a transaction is open while a node is asked {body}"
+        return await exchange(self, body)
+
+    monkeypatch.setattr(Database, "transaction", counted)
+    monkeypatch.setattr(JsonRpc, "_exchange", asked)
 
 
 async def _require_valid(
@@ -125,6 +152,22 @@ async def test_tickets_spent_under_another_root_need_a_human(
     assert await relayer.batch() == ("needs_human", "integrity")
     assert await relayer.rows("SELECT DISTINCT state FROM jobs") == [("confirming",)]
     assert await relayer.rows("SELECT 1 FROM chain_txs") == []
+
+
+async def test_a_nonce_that_went_elsewhere_is_no_matter_where_the_batch_is_confirmed(
+    relayer: Relayer, seal_jobs: SealJobs, signer: KeystoreSigner
+) -> None:
+    await seal_jobs([0])
+    await relayer.send()
+    await relayer.rpc.call("anvil_dropAllTransactions")
+    # The same account confirms the batch by another transaction on the same nonce.
+    await relayer.confirm(signer, await relayer.words())
+    await relayer.rpc.call("anvil_mine", ["0x3"])
+    await relayer.send()
+    assert await relayer.batch() == ("sending", None)
+    assert await relayer.rows("SELECT nonce, state FROM chain_txs") == [(0, "superseded")]
+    await relayer.finalize()
+    assert await relayer.batch() == ("final", None)
 
 
 async def test_one_stopped_batch_does_not_hold_up_the_next(
@@ -266,6 +309,7 @@ async def test_a_nonce_waits_for_what_was_only_seen_in_a_block_that_may_be_taken
     await seal_jobs([0])
     ((batch, root),) = await relayer.rows("SELECT id, root FROM batches")
     source = BatchSource(
+        relayer.db,
         relayer.registry,
         Providers([relayer.rpc], relayer.registry.chain_id, clock=relayer.clock),
         relayer.clock,

@@ -67,6 +67,9 @@ class Source:
     async def dropped(self, conn: Connection, batch_id: UUID) -> None:
         await self._tell(conn, batch_id, "sending", "dropped")
 
+    async def weigh(self, batch_id: UUID, refusal: Refusal) -> Refusal:
+        return refusal
+
     async def refused(self, conn: Connection, batch_id: UUID, refusal: Refusal) -> None:
         again = refusal.cause is Cause.OUT_OF_GAS
         await self._tell(conn, batch_id, "sealed" if again else "needs_human", refusal)

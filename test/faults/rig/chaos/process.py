@@ -85,7 +85,7 @@ class Process:
             self._db,
             providers,
             signer=signer,
-            source=BatchSource(registry, providers, world.clock),
+            source=BatchSource(self._db, registry, providers, world.clock),
             fees=Fees(CAP * GWEI),
             metrics=SenderMetrics(CollectorRegistry()),
             clock=world.clock,
