@@ -1,13 +1,18 @@
 """The Idempotency-Key header (draft-ietf-httpapi-idempotency-key-header), bare or as a quoted string."""
 
+import hashlib
 import re
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 from fastapi import Request
 
 from api.errors import Code, Fault, ProblemError
+from relayer.seal.strict_json import canonical_json
+from relayer.tenants.principal import Principal
+from relayer.tenants.request_key_repository import RequestKey
 
 HEADER = "Idempotency-Key"
+REPLAYED = {"Idempotency-Replayed": "true"}
 
 _QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
 _KEY = re.compile(r"[ -~]{1,255}")
@@ -54,3 +59,17 @@ def required_idempotency_key(request: Request) -> str:
             f"send an {HEADER}, a new one for each new job, so that a repeated request cannot make a second job",
         )
     return key
+
+
+def request_key(request: Request, principal: Principal, value: Any = None) -> RequestKey | None:
+    """What makes a request repeatable that asks for a JSON value; None where its client did not ask for that.
+
+    Raises:
+        ProblemError: the header is malformed.
+
+    """
+    key = idempotency_key(request)
+    if key is None:
+        return None
+    fingerprint = hashlib.sha256(canonical_json(value)).digest()
+    return RequestKey(principal.tenant_id, f"{request.method} {request.url.path}", key, fingerprint)

@@ -9,7 +9,8 @@ from api.admin.access import AdminReader, AdminWriter
 from api.admin.tenants import parse_tenant
 from api.bodies import BODY_PROBLEMS, json_response, read_json, validate
 from api.errors import Code
-from api.keys.schemas import CreateKeyBody, KeyPage, NewKeyBody, key_body, new_key_body
+from api.idempotency import REPLAYED, request_key
+from api.keys.schemas import CreateKeyBody, KeyBody, KeyPage, NewKeyBody, key_body, new_key_body
 from api.pagination import LIST_PROBLEMS, Listing, PageQuery, read_page
 from api.schemas import headers, links, problems, request_body
 from api.services import ServicesDep
@@ -17,8 +18,11 @@ from relayer.model.ids import from_public
 from relayer.tenants.errors import KeyNotFoundError
 from relayer.tenants.key_repository import ApiKey
 from relayer.tenants.keys import KEY_PREFIX
+from relayer.tenants.request_keys import RepeatedRequestError
 
 router = APIRouter(prefix="/v1/admin", tags=["administration"])
+
+_NO_STORE = {"Cache-Control": "no-store"}
 
 
 @router.post(
@@ -27,6 +31,11 @@ router = APIRouter(prefix="/v1/admin", tags=["administration"])
     operation_id="create_tenant_key",
     summary="Make a key of a tenant",
     responses={
+        200: {
+            "model": KeyBody,
+            "description": "An earlier request with the same `Idempotency-Key` made it; its secret is not shown again",
+            **headers("Cache-Control", "Idempotency-Replayed"),
+        },
         201: {
             "model": NewKeyBody,
             **headers("Cache-Control"),
@@ -34,25 +43,39 @@ router = APIRouter(prefix="/v1/admin", tags=["administration"])
         },
         **problems(
             *BODY_PROBLEMS,
+            Code.INVALID_IDEMPOTENCY_KEY,
+            Code.IDEMPOTENCY_KEY_REUSED,
             Code.NOT_FOUND,
             Code.PRIVILEGE_EXCEEDED,
             Code.TENANT_NOT_FOUND,
             Code.KEY_LIMIT_REACHED,
         ),
     },
-    openapi_extra=request_body(CreateKeyBody),
+    openapi_extra=request_body(CreateKeyBody, key=False),
 )
 async def create(request: Request, tenant_id: str, admin: AdminWriter, services: ServicesDep) -> Response:
     """Make a key, for a tenant that has none yet; its secret is in this answer and nowhere else.
 
-    A request whose answer was lost is not repeatable: revoke the key whose secret nobody saw, and make another.
+    The same `Idempotency-Key` and body again give 200 with the key without its secret: where the answer was lost,
+    revoke that key and make another.
     """
     wanted = await admin.services.tenants.get(parse_tenant(tenant_id))
-    body = validate(CreateKeyBody, await read_json(request, services.max_body_bytes))
+    value = await read_json(request, services.max_body_bytes)
+    body = validate(CreateKeyBody, value)
     # For another tenant an operator is bound by that tenant alone; for his own by what he may himself.
     maker = admin.principal if wanted.is_operator else None
-    new = await admin.services.keys.create(wanted.id, body.request(), maker, origin=admin.origin)
-    return json_response(new_key_body(new, services.clock()), 201, {"Cache-Control": "no-store"})
+    try:
+        new = await admin.services.keys.create(
+            wanted.id,
+            body.request(),
+            maker,
+            origin=admin.origin,
+            request=request_key(request, admin.principal, value),
+        )
+    except RepeatedRequestError as repeated:
+        key = await admin.services.keys.get(wanted.id, repeated.made)
+        return json_response(key_body(key, services.clock()), 200, _NO_STORE | REPLAYED)
+    return json_response(new_key_body(new, services.clock()), 201, _NO_STORE)
 
 
 @router.get(

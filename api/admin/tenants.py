@@ -1,13 +1,13 @@
 """The REST surface of tenants, for the platform's operator."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
-from api.admin.access import AdminReader, AdminWriter
+from api.admin.access import Admin, AdminReader, AdminWriter
 from api.admin.schemas import (
     SuspensionRequest,
     TenantBody,
@@ -19,6 +19,7 @@ from api.admin.schemas import (
 )
 from api.bodies import BODY_PROBLEMS, MERGE_PATCH, json_response, read_json, validate
 from api.errors import Code, Fault, ProblemError
+from api.idempotency import REPLAYED, request_key
 from api.pagination import LIST_PROBLEMS, Listing, read_page
 from api.schemas import headers, links, problems, request_body
 from api.services import ServicesDep
@@ -26,12 +27,15 @@ from relayer.model.ids import from_public
 from relayer.tenants.administration_errors import TenantNotFoundError
 from relayer.tenants.audit_chain import TENANT_PREFIX
 from relayer.tenants.records import Tenant
+from relayer.tenants.request_keys import RepeatedRequestError
 
 PATH = "/v1/admin/tenants"
 
 router = APIRouter(prefix=PATH, tags=["administration"])
 
 _CHANGED = {"model": TenantBody, **headers("ETag", "Cache-Control")}
+_ONCE = {"model": TenantBody, **headers("ETag", "Cache-Control", "Idempotency-Replayed")}
+_REPEAT_PROBLEMS = (Code.INVALID_IDEMPOTENCY_KEY, Code.IDEMPOTENCY_KEY_REUSED)
 _LINKS = links(
     tenant=("get_tenant", "tenant_id", "$response.body#/id"),
     change=("change_tenant", "tenant_id", "$response.body#/id"),
@@ -52,16 +56,29 @@ _OUR_TAG = re.compile(r'(?<!W/)"(\d{1,9})"')
     operation_id="create_tenant",
     summary="Make a tenant",
     responses={
-        201: {"model": TenantBody, **headers("Location", "ETag", "Cache-Control"), **_LINKS},
-        **problems(*BODY_PROBLEMS, Code.NOT_FOUND, Code.TENANT_NAME_TAKEN),
+        201: {
+            "model": TenantBody,
+            **headers("Location", "ETag", "Cache-Control", "Idempotency-Replayed"),
+            **_LINKS,
+        },
+        **problems(*BODY_PROBLEMS, *_REPEAT_PROBLEMS, Code.NOT_FOUND, Code.TENANT_NAME_TAKEN),
     },
-    openapi_extra=request_body(TenantRequest),
+    openapi_extra=request_body(TenantRequest, key=False),
 )
 async def create(request: Request, admin: AdminWriter, services: ServicesDep) -> Response:
-    """Make a tenant with a plan. Its name makes this repeatable: once more gives 409 with the tenant in `meta.tenant`."""
-    body = validate(TenantRequest, await read_json(request, services.max_body_bytes))
-    tenant = await admin.services.tenants.create(body.name, admin.origin, body.change())
-    return _answer(tenant, 201, {"Location": f"{PATH}/{tenant.to_document()['id']}"})
+    """Make a tenant with a plan.
+
+    The same `Idempotency-Key` and body again give the tenant as it stands; without a key once more gives 409, with the
+    tenant in `meta.tenant`.
+    """
+    value = await read_json(request, services.max_body_bytes)
+    body = validate(TenantRequest, value)
+    once, replayed = request_key(request, admin.principal, value), {}
+    try:
+        tenant = await admin.services.tenants.create(body.name, admin.origin, body.change(), request=once)
+    except RepeatedRequestError as repeated:
+        tenant, replayed = await admin.services.tenants.get(repeated.made), REPLAYED
+    return _answer(tenant, 201, {"Location": f"{PATH}/{tenant.to_document()['id']}"} | replayed)
 
 
 @router.get(
@@ -143,27 +160,40 @@ async def change(request: Request, tenant_id: str, admin: AdminWriter, services:
     operation_id="suspend_tenant",
     summary="Suspend a tenant",
     responses={
-        200: _CHANGED,
-        **problems(*BODY_PROBLEMS, Code.NOT_FOUND, Code.TENANT_NOT_FOUND, Code.OPERATOR_TENANT),
+        200: _ONCE,
+        **problems(
+            *BODY_PROBLEMS,
+            *_REPEAT_PROBLEMS,
+            Code.NOT_FOUND,
+            Code.TENANT_NOT_FOUND,
+            Code.OPERATOR_TENANT,
+        ),
     },
-    openapi_extra=request_body(SuspensionRequest),
+    openapi_extra=request_body(SuspensionRequest, key=False),
 )
 async def suspend(request: Request, tenant_id: str, admin: AdminWriter, services: ServicesDep) -> Response:
-    """Refuse every request of the tenant's keys, and let its jobs wait; what runs goes on. Repeatable."""
+    """Refuse every request of the tenant's keys, and let its jobs wait; what runs goes on.
+
+    Repeatable; with an `Idempotency-Key` a late repetition does not undo what was done since.
+    """
     wanted = parse_tenant(tenant_id)
-    body = validate(SuspensionRequest, await read_json(request, services.max_body_bytes))
-    return _answer(await admin.services.tenants.suspend(wanted, body.reason, admin.origin))
+    value = await read_json(request, services.max_body_bytes)
+    body = validate(SuspensionRequest, value)
+    once = request_key(request, admin.principal, value)
+    return await _once(admin, admin.services.tenants.suspend(wanted, body.reason, admin.origin, once))
 
 
 @router.post(
     "/{tenant_id}/resume",
     operation_id="resume_tenant",
     summary="Lift the suspension of a tenant",
-    responses={200: _CHANGED, **problems(Code.NOT_FOUND, Code.TENANT_NOT_FOUND)},
+    responses={200: _ONCE, **problems(*_REPEAT_PROBLEMS, Code.NOT_FOUND, Code.TENANT_NOT_FOUND)},
+    openapi_extra=request_body(None, key=False),
 )
-async def resume(tenant_id: str, admin: AdminWriter) -> Response:
-    """Take the tenant's keys again, and let its jobs run. Repeatable."""
-    return _answer(await admin.services.tenants.resume(parse_tenant(tenant_id), admin.origin))
+async def resume(request: Request, tenant_id: str, admin: AdminWriter) -> Response:
+    """Take the tenant's keys again, and let its jobs run; repeatable as suspending is."""
+    wanted, once = parse_tenant(tenant_id), request_key(request, admin.principal)
+    return await _once(admin, admin.services.tenants.resume(wanted, admin.origin, once))
 
 
 def parse_tenant(text: str) -> UUID:
@@ -177,6 +207,14 @@ def parse_tenant(text: str) -> UUID:
     if tenant is None:
         raise TenantNotFoundError
     return tenant
+
+
+async def _once(admin: Admin, change: Awaitable[Tenant]) -> Response:
+    """Answer with a tenant that was changed; as it stands where an earlier request did that."""
+    try:
+        return _answer(await change)
+    except RepeatedRequestError as repeated:
+        return _answer(await admin.services.tenants.get(repeated.made), headers=REPLAYED)
 
 
 def _answer(tenant: Tenant, status: int = 200, headers: dict[str, str] | None = None) -> Response:

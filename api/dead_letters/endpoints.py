@@ -19,7 +19,7 @@ from api.dead_letters.schemas import (
     redrive_body,
 )
 from api.errors import Code, ProblemError
-from api.idempotency import idempotency_key
+from api.idempotency import REPLAYED, idempotency_key
 from api.jobs.schemas import JobPage, job_body
 from api.pagination import LIST_PROBLEMS, Listing, read_page
 from api.schemas import headers, links, problems, request_body
@@ -99,9 +99,7 @@ async def redrive(request: Request, principal: JobRedriver, services: ServicesDe
         fingerprint=hashlib.sha256(canonical_json(value)).digest(),
     )
     told = {"Location": f"/v1/dead-letters/redrives/{to_public(ID_PREFIX, asked.redrive.id)}"}
-    if asked.replayed:
-        told["Idempotency-Replayed"] = "true"
-    return json_response(redrive_body(asked.redrive), 202, told)
+    return json_response(redrive_body(asked.redrive), 202, told | (REPLAYED if asked.replayed else {}))
 
 
 @router.get(

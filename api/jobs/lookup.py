@@ -3,6 +3,7 @@
 from uuid import UUID
 
 from api.errors import Code, ProblemError
+from api.idempotency import REPLAYED
 from api.jobs.schemas import ID_PREFIX
 from api.services import Services
 from relayer.jobs.intake import Submitted
@@ -60,4 +61,4 @@ def retry_after(job: Job) -> dict[str, str]:
 def submitted_headers(submitted: Submitted) -> dict[str, str]:
     """Give the headers of an answer that brings a new job, or one that an earlier request made."""
     headers = {"Location": f"/v1/jobs/{to_public(ID_PREFIX, submitted.job.id)}"} | retry_after(submitted.job)
-    return headers | ({"Idempotency-Replayed": "true"} if submitted.replayed else {})
+    return headers | (REPLAYED if submitted.replayed else {})

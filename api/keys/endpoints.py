@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from api.auth import KeyReader, KeyWriter
 from api.bodies import BODY_PROBLEMS, json_response, read_json, validate
 from api.errors import Code
+from api.idempotency import REPLAYED, request_key
 from api.keys.schemas import (
     CreateKeyBody,
     KeyBody,
@@ -26,6 +27,8 @@ from relayer.tenants.errors import KeyNotFoundError
 from relayer.tenants.key_repository import ApiKey
 from relayer.tenants.key_service import NewKey
 from relayer.tenants.keys import KEY_PREFIX
+from relayer.tenants.principal import Principal
+from relayer.tenants.request_keys import RepeatedRequestError
 
 router = APIRouter(prefix="/v1/keys", tags=["keys"])
 
@@ -40,6 +43,12 @@ _MADE = {
         revoke=("revoke_key", "key_id", "$response.body#/id"),
     ),
 }
+_MADE_BEFORE = {
+    "model": KeyBody,
+    "description": "An earlier request with the same `Idempotency-Key` made it; its secret is not shown again",
+    **headers("Location", "Cache-Control", "Idempotency-Replayed"),
+}
+_REPEAT_PROBLEMS = (Code.INVALID_IDEMPOTENCY_KEY, Code.IDEMPOTENCY_KEY_REUSED)
 
 
 @router.post(
@@ -48,17 +57,30 @@ _MADE = {
     operation_id="create_key",
     summary="Make an API key",
     responses={
+        200: _MADE_BEFORE,
         201: _MADE,
-        **problems(*BODY_PROBLEMS, Code.PRIVILEGE_EXCEEDED, Code.KEY_LIMIT_REACHED),
+        **problems(*BODY_PROBLEMS, *_REPEAT_PROBLEMS, Code.PRIVILEGE_EXCEEDED, Code.KEY_LIMIT_REACHED),
     },
-    openapi_extra=request_body(CreateKeyBody),
+    openapi_extra=request_body(CreateKeyBody, key=False),
 )
 async def create(request: Request, principal: KeyWriter, services: ServicesDep) -> Response:
-    """Make a key that may do at most what this one may; its secret is in this answer and nowhere else."""
-    body = validate(CreateKeyBody, await read_json(request, services.max_body_bytes))
-    new = await services.keys.create(
-        principal.tenant_id, body.request(), principal, origin=origin_of(request, principal)
-    )
+    """Make a key that may do at most what this one may; its secret is in this answer and nowhere else.
+
+    The same `Idempotency-Key` and body again give 200 with the key without its secret: where the answer was lost,
+    rotate that key.
+    """
+    value = await read_json(request, services.max_body_bytes)
+    body = validate(CreateKeyBody, value)
+    try:
+        new = await services.keys.create(
+            principal.tenant_id,
+            body.request(),
+            principal,
+            origin=origin_of(request, principal),
+            request=request_key(request, principal, value),
+        )
+    except RepeatedRequestError as repeated:
+        return await _made_before(services, principal, repeated)
     return _made(services, new)
 
 
@@ -106,29 +128,39 @@ async def read(key_id: str, principal: KeyReader, services: ServicesDep) -> Resp
     operation_id="rotate_key",
     summary="Replace an API key",
     responses={
+        200: _MADE_BEFORE,
         201: _MADE,
         **problems(
             *BODY_PROBLEMS,
+            *_REPEAT_PROBLEMS,
             Code.PRIVILEGE_EXCEEDED,
             Code.KEY_NOT_FOUND,
             Code.KEY_ENDED,
             Code.KEY_LIMIT_REACHED,
         ),
     },
-    openapi_extra=request_body(RotateKeyBody),
+    openapi_extra=request_body(RotateKeyBody, key=False),
 )
 async def rotate(key_id: str, request: Request, principal: KeyWriter, services: ServicesDep) -> Response:
-    """Make a key with another secret and the same rights; the old one ends after the overlap."""
+    """Make a key with another secret and the same rights; the old one ends after the overlap.
+
+    `Idempotency-Key` is as for making one.
+    """
     wanted = _id(key_id)
-    body = validate(RotateKeyBody, await read_json(request, services.max_body_bytes))
-    new = await services.keys.rotate(
-        principal.tenant_id,
-        wanted,
-        overlap=body.overlap,
-        expires_at=body.expires_at,
-        maker=principal,
-        origin=origin_of(request, principal),
-    )
+    value = await read_json(request, services.max_body_bytes)
+    body = validate(RotateKeyBody, value)
+    try:
+        new = await services.keys.rotate(
+            principal.tenant_id,
+            wanted,
+            overlap=body.overlap,
+            expires_at=body.expires_at,
+            maker=principal,
+            origin=origin_of(request, principal),
+            request=request_key(request, principal, value),
+        )
+    except RepeatedRequestError as repeated:
+        return await _made_before(services, principal, repeated)
     return _made(services, new)
 
 
@@ -154,5 +186,13 @@ def _id(text: str) -> UUID:
 
 
 def _made(services: Services, new: NewKey) -> Response:
-    headers = _NO_STORE | {"Location": f"/v1/keys/{to_public(KEY_PREFIX, new.id)}"}
-    return json_response(new_key_body(new, services.clock()), 201, headers)
+    return json_response(new_key_body(new, services.clock()), 201, _NO_STORE | _location(new.id))
+
+
+async def _made_before(services: Services, principal: Principal, repeated: RepeatedRequestError) -> Response:
+    key = await services.keys.get(principal.tenant_id, repeated.made)
+    return json_response(key_body(key, services.clock()), 200, _NO_STORE | _location(key.id) | REPLAYED)
+
+
+def _location(key_id: UUID) -> dict[str, str]:
+    return {"Location": f"/v1/keys/{to_public(KEY_PREFIX, key_id)}"}

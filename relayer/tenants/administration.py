@@ -26,6 +26,8 @@ from relayer.tenants.administration_repository import Connection, KindCap, Tenan
 from relayer.tenants.audit import Event, Origin, Target
 from relayer.tenants.plans import DEFAULT_PLAN, PLANS
 from relayer.tenants.records import Tenant, TenantUsage
+from relayer.tenants.request_key_repository import RequestKey
+from relayer.tenants.request_keys import claim
 
 MAX_WEIGHT = 100
 MAX_CAP = 2**31 - 1
@@ -50,14 +52,23 @@ class TenantChange:
 
 
 class Administration:
-    """Makes, finds, changes and suspends tenants, and caps kinds."""
+    """Makes, finds, changes and suspends tenants, and caps kinds.
+
+    `request` makes what takes it repeatable: once more ends with `RepeatedRequestError`, which names the tenant.
+    """
 
     def __init__(self, db: Database, clock: Clock = utc_now) -> None:
         self._db = db
         self._clock = clock
 
     async def create(
-        self, name: str, origin: Origin, wanted: TenantChange | None = None, *, is_operator: bool = False
+        self,
+        name: str,
+        origin: Origin,
+        wanted: TenantChange | None = None,
+        *,
+        is_operator: bool = False,
+        request: RequestKey | None = None,
     ) -> Tenant:
         """Add a tenant, with the plan `standard` where nothing else is said; `is_operator`: it is the platform's own.
 
@@ -87,6 +98,7 @@ class Administration:
         )
         tenant = _changed(bare, replace(wanted, plan=plan))
         async with self._db.transaction() as conn:
+            await claim(conn, request, tenant.id, now)
             if not await repository.insert_tenant(conn, tenant):
                 other = await repository.find_tenant_named(conn, name)
                 assert other is not None
@@ -144,7 +156,9 @@ class Administration:
                 raise StaleTenantError(before.version)
             return await self._write(conn, "tenant.changed", before, _changed(before, change), origin)
 
-    async def suspend(self, tenant_id: UUID, reason: str, origin: Origin) -> Tenant:
+    async def suspend(
+        self, tenant_id: UUID, reason: str, origin: Origin, request: RequestKey | None = None
+    ) -> Tenant:
         """Let the keys of a tenant open nothing, and its jobs wait; what runs goes on. Once more changes nothing.
 
         Raises:
@@ -156,6 +170,7 @@ class Administration:
         if not (0 < len(reason) <= _LONGEST_REASON and reason.isprintable()):
             raise FieldError("reason", f"say why, in 1 to {_LONGEST_REASON} printable characters")
         async with self._db.transaction() as conn:
+            await claim(conn, request, tenant_id, self._clock())
             before = _found(await repository.find_tenant(conn, tenant_id, for_change=True))
             if before.is_operator:
                 raise OperatorTenantError
@@ -164,7 +179,7 @@ class Administration:
             after = replace(before, suspended_at=self._clock(), suspension_reason=reason)
             return await self._write(conn, "tenant.suspended", before, after, origin)
 
-    async def resume(self, tenant_id: UUID, origin: Origin) -> Tenant:
+    async def resume(self, tenant_id: UUID, origin: Origin, request: RequestKey | None = None) -> Tenant:
         """Lift a suspension; where there is none nothing changes.
 
         Raises:
@@ -172,6 +187,7 @@ class Administration:
 
         """
         async with self._db.transaction() as conn:
+            await claim(conn, request, tenant_id, self._clock())
             before = _found(await repository.find_tenant(conn, tenant_id, for_change=True))
             after = replace(before, suspended_at=None, suspension_reason=None)
             return await self._write(conn, "tenant.resumed", before, after, origin)

@@ -21,6 +21,8 @@ from relayer.tenants.errors import KeyEndedError, KeyLimitError, KeyNotFoundErro
 from relayer.tenants.key_repository import ApiKey, Connection
 from relayer.tenants.keys import Peppers, generate_key
 from relayer.tenants.principal import Mode, Principal
+from relayer.tenants.request_key_repository import RequestKey
+from relayer.tenants.request_keys import claim
 from relayer.tenants.scopes import EVERY_SCOPE, grantable
 
 DEFAULT_LIFETIME = timedelta(days=90)
@@ -64,7 +66,8 @@ class KeyService:
     """Makes and ends keys, in the role of the API or of whoever administers.
 
     `maker` is who asks; None is whoever administers the platform, who is bound by the tenant alone. `origin` is what
-    the audit log says of it.
+    the audit log says of it. `request` makes it repeatable: a secret is kept nowhere, so a repeated request ends with
+    `RepeatedRequestError`, which names the key that the first one made.
     """
 
     def __init__(self, db: Database, settings: KeySettings, clock: Clock = utc_now) -> None:
@@ -79,40 +82,22 @@ class KeyService:
         maker: Principal | None = None,
         *,
         origin: Origin = PLATFORM,
+        request: RequestKey | None = None,
     ) -> NewKey:
         """Add a key.
 
         Raises:
+            RepeatedRequestError: an earlier request made it.
+            IdempotencyKeyReusedError: the request's key stands for another one.
             TenantError: the tenant is unknown, or name, scopes, end or addresses are out of range.
             PrivilegeError: it would allow more than its maker may do.
             KeyLimitError: the tenant has as many live keys as it may.
 
         """
-        now = self._clock()
-        addresses = wanted.allowed_addresses
-        if maker is not None:
-            # Left out means as the maker has it, not anywhere.
-            addresses = addresses or maker.addresses
-            _require_within(maker, wanted.scopes, addresses)
-        key = ApiKey(
-            id=new_id(),
-            tenant_id=tenant_id,
-            name=wanted.name,
-            mode=wanted.mode,
-            last4="",
-            scopes=sorted(set(wanted.scopes)),
-            allowed_addresses=list(dict.fromkeys(addresses)),
-            created_at=now,
-            expires_at=_end(now, wanted.expires_at),
-        )
-        if not _NAME.fullmatch(key.name):
-            raise TenantError("a key's name has 1 to 64 printable ASCII characters", "name")
-        if len(key.allowed_addresses) > MAX_NETWORKS:
-            raise TenantError(
-                f"a key has at most {MAX_NETWORKS} allowed addresses; name networks instead",
-                "allowed_addresses",
-            )
+        key_id, now = new_id(), self._clock()
         async with self._db.transaction(tenant_id) as conn:
+            await claim(conn, request, key_id, now)
+            key = _drafted(key_id, tenant_id, wanted, maker, now)
             await self._require_grantable(conn, key)
             await key_repository.lock_keys(conn, tenant_id)
             new = await self._insert(conn, key)
@@ -143,10 +128,13 @@ class KeyService:
         expires_at: datetime | None = None,
         maker: Principal | None = None,
         origin: Origin = PLATFORM,
+        request: RequestKey | None = None,
     ) -> NewKey:
         """Make a key that is as another one, which ends after the overlap, and never later than it would have.
 
         Raises:
+            RepeatedRequestError: an earlier request made it.
+            IdempotencyKeyReusedError: the request's key stands for another one.
             TenantError: the overlap is not of 0 to 7 days, or the new end is out of range.
             KeyNotFoundError: the tenant has no key with this id.
             KeyEndedError: the key has expired or is revoked.
@@ -158,8 +146,9 @@ class KeyService:
             raise TenantError(
                 f"the overlap of two keys is of 0 to {MAX_OVERLAP.days} days", "overlap_seconds"
             )
-        now = self._clock()
+        successor, now = new_id(), self._clock()
         async with self._db.transaction(tenant_id) as conn:
+            await claim(conn, request, successor, now)
             await key_repository.lock_keys(conn, tenant_id)
             old = await _found(conn, tenant_id, key_id)
             if not old.is_live(now):
@@ -173,7 +162,7 @@ class KeyService:
             new = await self._insert(
                 conn,
                 replace(
-                    old, id=new_id(), created_at=now, expires_at=end, last_used_at=None, rotated_from=old.id
+                    old, id=successor, created_at=now, expires_at=end, last_used_at=None, rotated_from=old.id
                 ),
             )
             await self._record(conn, "api_key.rotated", old, new.key, origin)
@@ -247,6 +236,36 @@ class KeyService:
             raise TenantError(
                 f"a key of this tenant needs one or more of the scopes {', '.join(sorted(allowed))}", "scopes"
             )
+
+
+def _drafted(
+    key_id: UUID, tenant_id: UUID, wanted: KeyRequest, maker: Principal | None, now: datetime
+) -> ApiKey:
+    """Give a key as it was asked for, without a secret yet."""
+    addresses = wanted.allowed_addresses
+    if maker is not None:
+        # Left out means as the maker has it, not anywhere.
+        addresses = addresses or maker.addresses
+        _require_within(maker, wanted.scopes, addresses)
+    key = ApiKey(
+        id=key_id,
+        tenant_id=tenant_id,
+        name=wanted.name,
+        mode=wanted.mode,
+        last4="",
+        scopes=sorted(set(wanted.scopes)),
+        allowed_addresses=list(dict.fromkeys(addresses)),
+        created_at=now,
+        expires_at=_end(now, wanted.expires_at),
+    )
+    if not _NAME.fullmatch(key.name):
+        raise TenantError("a key's name has 1 to 64 printable ASCII characters", "name")
+    if len(key.allowed_addresses) > MAX_NETWORKS:
+        raise TenantError(
+            f"a key has at most {MAX_NETWORKS} allowed addresses; name networks instead",
+            "allowed_addresses",
+        )
+    return key
 
 
 def _end(now: datetime, wanted: datetime | None) -> datetime:

@@ -23,6 +23,7 @@ from relayer.tenants.key_repository import ApiKey
 from relayer.tenants.plans import DEFAULT_PLAN, PLANS
 from relayer.tenants.principal import Mode
 from relayer.tenants.records import Tenant
+from relayer.tenants.request_key_repository import RequestKey
 from relayer.tenants.signing_repository import SigningKey
 from relayer.tenants.token_claims import TokenClaims
 
@@ -117,6 +118,7 @@ class Acme:
         for route, column, made in (
             (ROUTE, "job_id", self.waiting),
             ("redrives", "redrive_id", self.redrive.id),
+            ("keys", "made_id", self.key),
         ):
             await run(
                 f"""INSERT INTO idempotency_keys (tenant_id, route, key, fingerprint, {column}, created_at, expires_at)
@@ -210,6 +212,8 @@ def given(name: str, acme: Acme, acting: UUID, told: UUID | None = None) -> dict
         "key": _key(name, acme),
         "fingerprint": bytes(32),
         "jobs": insertion(acme.id, "POST /v1/jobs", [new]),
+        "request": RequestKey(told, "keys", KEY, HASH),
+        "made_id": acme.key,
         "made": [MadeBlob(acme.id, HASH, 6, "text/plain", b"secret")],
         "uses": [(acme.id, HASH, acme.failed)],
         "blob_hash": HASH,

@@ -76,6 +76,7 @@ FOUND = {
     "relayer.tenants.key_repository.find_key",
     "relayer.tenants.key_repository.find_tenant_of",
     "relayer.tenants.key_repository.list_keys",
+    "relayer.tenants.request_key_repository.find",
 }
 """What finds something as the right tenant, so that finding nothing means something."""
 
@@ -88,6 +89,7 @@ OWN = {
     "relayer.jobs.submission_repository.count_waiting",
     "relayer.tenants.administration_repository.find_tenant",
     "relayer.tenants.audit_repository.head",
+    "relayer.tenants.request_key_repository.insert",
 }
 """What tells any tenant of its own limits, its empty audit log, or that a key of its own is free."""
 
@@ -156,7 +158,7 @@ def _is_of_tenant(function: Function, values: dict[str, Any]) -> bool:
     return (
         not {"tenant_id", "watched", "by_tenant"}.isdisjoint(asked)
         or isinstance(asked.get("tenant"), UUID)
-        or hasattr(asked.get("wanted"), "tenant_id")
+        or any(hasattr(asked.get(one), "tenant_id") for one in ("wanted", "request"))
     )
 
 

@@ -1,0 +1,18 @@
+"""An idempotency key may stand for what made or changed a key or a tenant."""
+
+from importlib.resources import files
+
+from alembic import op
+
+revision = "0025"
+down_revision = "0020"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Apply."""
+    op.execute("SET LOCAL lock_timeout = '5s'")
+    sql = files("relayer.store.migrations.versions").joinpath("0025_request_keys.sql").read_text("utf-8")
+    # The driver's own cursor: SQLAlchemy would read the colons of a cast as parameters.
+    op.get_bind().connection.cursor().execute(sql)
