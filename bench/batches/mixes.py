@@ -5,6 +5,8 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from relayer.batches.mix import MixJob
+
 Duration = Callable[[random.Random], float]
 
 
@@ -24,15 +26,6 @@ class Mix:
     name: str
     kinds: tuple[Kind, ...]
     bursts: bool = False
-
-
-@dataclass(frozen=True)
-class Submitted:
-    """A job: when it is submitted, in seconds from the start, of which kind it is and how long it runs."""
-
-    at: float
-    kind: str
-    seconds: float
 
 
 def around(median: float, spread: float) -> Duration:
@@ -83,11 +76,12 @@ SYNTHETIC = (
 )
 
 
-def submissions(mix: Mix, per_minute: int, minutes: int, seed: int) -> Iterator[Submitted]:
+def submissions(mix: Mix, per_minute: int, minutes: int, seed: int) -> Iterator[MixJob]:
     """Give the jobs of a mix in the order of their submission; the same seed gives the same."""
     rng = random.Random(seed)  # noqa: S311 - nobody need be kept from guessing
     kinds = rng.choices(mix.kinds, [kind.share for kind in mix.kinds], k=per_minute * minutes)
     for number, kind in enumerate(kinds):
         minute, place = divmod(number, per_minute)
         at = 60 * minute + (10 if mix.bursts else 60) * place / per_minute
-        yield Submitted(at, kind.name, kind.duration(rng))
+        seconds = kind.duration(rng)
+        yield MixJob(at, kind.name, 0.0, seconds, seconds)

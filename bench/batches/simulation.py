@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from statistics import median, quantiles
 
-from bench.batches.mixes import Submitted
 from bench.batches.tickets import duration_class, ticket_of
 from relayer.batches import policy as rules
+from relayer.batches.mix import MixJob
 from relayer.batches.policy import BATCH_GAS, FRESH_WORD_GAS, TOUCHED_WORD_GAS, Policy, Waiting, WaitingWord
 from relayer.batches.run_time_repository import MEMORY, SAMPLE
 from relayer.seal.commitment import word
@@ -61,7 +61,7 @@ class _Word:
 
 @dataclass(eq=False, slots=True)
 class _Job:
-    submitted: Submitted
+    submitted: MixJob
     ticket: int
     ready_at: float
 
@@ -87,7 +87,7 @@ class Simulation:
         self._finished: list[_Job] = []
         self._sum_ready_at = 0.0
 
-    def run(self, jobs: Iterable[Submitted], until: float | None = None) -> list[Batch]:
+    def run(self, jobs: Iterable[MixJob], until: float | None = None) -> list[Batch]:
         """Run jobs, given in the order of their submission, until a time, or until all are sealed."""
         batches: list[Batch] = []
         coming = iter(jobs)
@@ -105,25 +105,28 @@ class Simulation:
             now += TICK_S
         return batches
 
-    def _submit(self, submitted: Submitted) -> None:
+    def _submit(self, submitted: MixJob) -> None:
         number = 0
         if self._tickets is Tickets.BY_DURATION:
             known = self._run_times.get(submitted.kind)
-            number = duration_class(None if known is None else known[0])
+            number = duration_class(None if known is None else submitted.delay + known[0])
         place = self._drawn[number]
         self._drawn[number] += 1
         ticket = ticket_of(number, place)
         its_word = self._words[word(ticket)]
         its_word.issued += 1
         its_word.running += 1
-        job = _Job(submitted, ticket, submitted.at + submitted.seconds)
-        heapq.heappush(self._running, (job.ready_at, ticket, job))
+        if submitted.ended is not None:
+            job = _Job(submitted, ticket, submitted.at + submitted.ended)
+            heapq.heappush(self._running, (job.ready_at, ticket, job))
 
     def _finish(self, now: float) -> None:
         while self._running and self._running[0][0] <= now:
             _, ticket, job = heapq.heappop(self._running)
             its_word = self._words[word(ticket)]
             its_word.running -= 1
+            if job.submitted.ran is None:
+                continue
             its_word.finished.append(job)
             self._finished.append(job)
             self._sum_ready_at += job.ready_at
@@ -189,7 +192,8 @@ class Simulation:
         """Learn from a part of a batch how long jobs of each kind run, as the database does."""
         seconds: defaultdict[str, list[float]] = defaultdict(list)
         for job in jobs[:: -(-len(jobs) // SAMPLE)]:
-            seconds[job.submitted.kind].append(job.submitted.seconds)
+            assert job.submitted.ran is not None
+            seconds[job.submitted.kind].append(job.submitted.ran)
         for kind, ran in seconds.items():
             middle, seen = median(ran), len(ran)
             known, before = self._run_times.get(kind, (middle, 0))

@@ -2,7 +2,7 @@
 
 import typer
 
-from relayer.cli.admin import audit, chain, database, keys, kind_caps, reconciliation, tenants
+from relayer.cli.admin import audit, chain, database, keys, kind_caps, mix, reconciliation, tenants
 
 app = typer.Typer(
     name="admin",
@@ -22,3 +22,4 @@ app.command()(database.register)
 app.command()(reconciliation.reconcile)
 app.command()(reconciliation.thaw)
 app.command()(reconciliation.rebuild)
+app.command()(mix.export_mix)

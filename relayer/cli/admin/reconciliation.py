@@ -11,13 +11,11 @@ from relayer.batches.differences import RULES
 from relayer.batches.rebuild import Rebuilt
 from relayer.batches.reconciler import Mode, Report
 from relayer.batches.thawing import thaw_registry
-from relayer.cli.admin.session import Session, SessionError, administer, shell_origin, with_database
+from relayer.cli.admin.session import Session, administer, known_registry, shell_origin, with_database
 from relayer.cli.admin.show import Json, say, show_fields, show_json, show_table
 from relayer.cli.errors import one_line_errors
 from relayer.settings import DatabaseSettings, OwnerDatabaseSettings, RegistrySettings
-from relayer.store import registries
 from relayer.store.database import Database
-from relayer.store.registries import RegistryRow
 
 DIFFERENT = 1
 
@@ -46,7 +44,7 @@ def reconcile(
     from relayer.app import reconciling  # noqa: PLC0415 - loads every loop, which no other command needs
 
     async def work(db: Database) -> Report:
-        async with reconciling(db, await _registry(db)) as reconciler:
+        async with reconciling(db, await known_registry(db)) as reconciler:
             return await reconciler.run(Mode.FULL if full else Mode.SHALLOW)
 
     report = with_database(DatabaseSettings(), work)
@@ -85,7 +83,7 @@ def rebuild() -> None:
     from relayer.app import rebuilding  # noqa: PLC0415 - see above
 
     async def work(db: Database) -> Rebuilt:
-        async with rebuilding(db, await _registry(db), shell_origin()) as rebuilder:
+        async with rebuilding(db, await known_registry(db), shell_origin()) as rebuilder:
             return await rebuilder.run()
 
     rebuilt = with_database(OwnerDatabaseSettings(), work)
@@ -93,18 +91,6 @@ def rebuild() -> None:
     say("what was confirmed is back; start `jobseal relayer`, then run `jobseal admin reconcile --full`")
     if rebuilt.broken or rebuilt.kept_apart:
         raise typer.Exit(DIFFERENT)
-
-
-async def _registry(db: Database) -> RegistryRow:
-    registry = RegistrySettings()
-    async with db.transaction() as conn:
-        row = await registries.find(conn, registry.chain_id, registry.address_bytes)
-    if row is None:
-        raise SessionError(
-            f"the registry {registry.address} on chain {registry.chain_id} is not registered; "
-            "run `jobseal admin register` first"
-        )
-    return row
 
 
 def _document(report: Report) -> dict[str, Any]:

@@ -14,8 +14,10 @@ import psycopg
 from relayer.model.clock import utc_now
 from relayer.model.errors import JobsealError
 from relayer.model.ids import from_public
-from relayer.settings import AdminDatabaseSettings, DatabaseSettings, KeySettings
+from relayer.settings import AdminDatabaseSettings, DatabaseSettings, KeySettings, RegistrySettings
+from relayer.store import registries
 from relayer.store.database import Database
+from relayer.store.registries import RegistryRow
 from relayer.telemetry import logs
 from relayer.tenants.administration import Administration
 from relayer.tenants.audit import Actor, ActorType, Origin
@@ -98,6 +100,24 @@ def with_database(settings: DatabaseSettings, work: Callable[[Database], Awaitab
         raise SessionError(
             "the schema is not that of this version; run `jobseal admin migrate` first"
         ) from None
+
+
+async def known_registry(db: Database) -> RegistryRow:
+    """Find the registry of JOBSEAL_REGISTRY_CHAIN_ID and JOBSEAL_REGISTRY_ADDRESS.
+
+    Raises:
+        SessionError: it was never registered.
+
+    """
+    registry = RegistrySettings()
+    async with db.transaction() as conn:
+        row = await registries.find(conn, registry.chain_id, registry.address_bytes)
+    if row is None:
+        raise SessionError(
+            f"the registry {registry.address} on chain {registry.chain_id} is not registered; "
+            "run `jobseal admin register` first"
+        )
+    return row
 
 
 def shell_origin() -> Origin:

@@ -6,8 +6,9 @@ from datetime import timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.batches.mixes import SYNTHETIC, Submitted, submissions
+from bench.batches.mixes import SYNTHETIC, submissions
 from bench.batches.simulation import Batch, Result, Sealing, Simulation, Tickets
+from relayer.batches.mix import MixJob
 from relayer.batches.policy import Policy
 from relayer.seal.tree import MAX_WORDS
 
@@ -15,12 +16,15 @@ MAX_AGE = timedelta(seconds=60)
 GWEI = 10**9
 POLICY = Policy(max_jobs=2_000, max_age=MAX_AGE, second_price=GWEI)
 
+SECONDS = st.sampled_from([0.0, 0.1, 5.0, 61.0, 700.0]) | st.floats(0, 1_000)
 JOBS = st.lists(
     st.builds(
-        Submitted,
+        MixJob,
         at=st.floats(0, 300),
         kind=st.sampled_from(["a", "b", "c"]),
-        seconds=st.sampled_from([0.0, 0.1, 5.0, 61.0, 700.0]) | st.floats(0, 1_000),
+        delay=st.sampled_from([0.0, 100.0]),
+        ended=SECONDS,
+        ran=SECONDS,
     ),
     min_size=1,
     max_size=300,
@@ -35,7 +39,7 @@ JOBS = st.lists(
     st.sampled_from([1, 7, 100, 131_072]),
 )
 def test_every_job_is_sealed_once_and_in_time(
-    jobs: list[Submitted], tickets: Tickets, price: int | None, max_jobs: int
+    jobs: list[MixJob], tickets: Tickets, price: int | None, max_jobs: int
 ) -> None:
     policy = Policy(max_jobs, MAX_AGE, GWEI)
     batches = Simulation(policy, tickets=tickets, sealing=Sealing.POLICY, gas_price=price).run(jobs)
@@ -46,6 +50,23 @@ def test_every_job_is_sealed_once_and_in_time(
         assert len(batch.words) <= MAX_WORDS
         assert len(batch.waits) <= max_jobs
         assert all(0 <= wait <= MAX_AGE.total_seconds() for wait in batch.waits)
+
+
+def test_jobs_without_a_result_are_in_no_batch() -> None:
+    jobs = [
+        MixJob(0.0, "a", 0.0, 1.0, 0.5),
+        MixJob(0.0, "a", 0.0, 2.0, None),
+        MixJob(0.0, "a", 0.0, None, None),
+    ]
+    (batch,) = Simulation(POLICY, tickets=Tickets.BY_DURATION, sealing=Sealing.POLICY).run(jobs)
+    assert batch.words == {0: [0]}
+
+
+def test_what_begins_later_shares_words_with_what_runs_for_longer() -> None:
+    known = [MixJob(0.0, "a", 0.0, 1.0, 1.0), MixJob(0.0, "b", 0.0, 600.0, 600.0)]
+    later = [MixJob(700.0, "b", 0.0, 600.0, 600.0), MixJob(700.0, "a", 600.0, 601.0, 1.0)]
+    batches = Simulation(POLICY, tickets=Tickets.BY_DURATION, sealing=Sealing.POLICY).run(known + later)
+    assert [sorted(map(len, batch.words.values())) for batch in batches] == [[1], [1], [2]]
 
 
 def _gas(batches: list[Batch]) -> float:
