@@ -23,8 +23,8 @@ Request = tuple[str, Sequence[Any]]
 
 _MAX_TEXT = 300
 # So many failures in a row are no accident; a node that fell silent is left alone for so long (seconds).
-_FAILURES = 3
-_REST_S = 60.0
+FAILURES = 3
+REST_S = 60.0
 
 
 class RpcUnavailableError(UnavailableError):
@@ -78,7 +78,7 @@ class JsonRpc:
         if parsed.scheme not in ("http", "https") or not parsed.host:
             raise ValueError("JOBSEAL_CHAIN_RPC_URLS: expected addresses such as http://127.0.0.1:8545")
         self.address = f"{parsed.scheme}://{parsed.netloc.decode('ascii')}"
-        self.breaker = Breaker(self.address, threshold=_FAILURES, rest=_REST_S)
+        self.breaker = Breaker(self.address, threshold=FAILURES, rest=REST_S)
         self.throttle = Throttle()
         self._url = parsed
         self._timeout_s = timeout.total_seconds()

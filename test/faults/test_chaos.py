@@ -29,12 +29,15 @@ async def test_a_seed_comes_to_rest_and_all_is_well(
 async def test_a_seed_repeats_its_run(
     deployed: Ground, opened: Connections, tmp_path: Path, empty: Callable[[], None]
 ) -> None:
+    """Also after a run in which a node was given up."""
     reports = []
-    for turn in ("first", "second"):
+    (given_up,) = (trouble for trouble in CATALOGUE if trouble.name == "no answers")
+    for turn in (None, [given_up], None):
         empty()
-        reports.append(await run(deployed, opened, tmp_path / turn, SEEDS))
-    assert reports[0].trace == reports[1].trace
-    assert reports[0].digest == reports[1].digest
+        reports.append(await run(deployed, opened, tmp_path / str(len(reports)), SEEDS, turn))
+    first, _, second = reports
+    assert first.trace == second.trace
+    assert first.digest == second.digest
 
 
 def test_every_trouble_has_a_name_of_its_own() -> None:

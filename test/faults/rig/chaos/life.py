@@ -13,7 +13,9 @@ from faultproxy.answers import SEND
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
-from relayer.chain.rpc import JsonRpc
+from relayer.chain.rpc import FAILURES, REST_S, JsonRpc
+from relayer.chain.throttle import Throttle
+from relayer.model.breaker import Breaker, Monotonic
 from relayer.store.blobs import LocalBlobStore
 from relayer.store.database import Database
 
@@ -104,6 +106,11 @@ class MortalRpc(JsonRpc):
     """A node's interface that tells a life of what was sent."""
 
     life: Life
+
+    def forget(self, clock: Monotonic) -> None:
+        """Know nothing of how the node behaved before, as a process that starts does."""
+        self.breaker = Breaker(self.address, threshold=FAILURES, rest=REST_S, clock=clock)
+        self.throttle = Throttle(clock)
 
     async def call(self, method: str, params: Sequence[Any] = ()) -> Any:
         name = f"{maker()} sends"

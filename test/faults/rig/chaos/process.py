@@ -67,6 +67,8 @@ class Process:
     def _build(self) -> None:
         """Compose the loops as `relayer.app` does."""
         world, signer = self._world, self._world.connections.signer
+        for client in self._clients:
+            client.forget(world.clock.monotonic)
         providers = Providers(
             self._clients,
             world.registry.chain_id,

@@ -101,6 +101,7 @@ class Run:
         else:
             self._report.flaws.append(f"it did not come to rest within {_MOST_STEPS} steps")
         self._report.steps = step
+        self._note(step, f"calls {[len(proxy.calls) for proxy in self._world.connections.proxies]}")
         asks = frozenset[str]().union(*(planned.trouble.asks for planned in self._plan))
         self._report.flaws += await judge.flaws(self._world, asks)
         return self._report
