@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from chaos import judge
 from chaos.catalogue import CATALOGUE
-from chaos.run import Run, run
+from chaos.run import Report, Run, run
 from chaos.world import Connections, begin
 from ground import Ground
 
@@ -30,7 +30,7 @@ async def test_a_seed_repeats_its_run(
     deployed: Ground, opened: Connections, tmp_path: Path, empty: Callable[[], None]
 ) -> None:
     """Also after a run in which a node was given up."""
-    reports = []
+    reports: list[Report] = []
     (given_up,) = (trouble for trouble in CATALOGUE if trouble.name == "no answers")
     for turn in (None, [given_up], None):
         empty()
