@@ -21,7 +21,40 @@ _ENDLESS = ProblemError(
     f"the request's line and headers are larger than {MAX_HEAD_BYTES} bytes",
     meta={"max_bytes": MAX_HEAD_BYTES},
 )
+_LENGTH = b"\r\ncontent-length: "
 _REASONS = {400: "Bad Request", 431: "Request Header Fields Too Large"}
+
+
+class _JoinedAnswer(asyncio.Transport):
+    """A connection as one answer sees it: a head that announces a body leaves together with its beginning.
+
+    uvicorn writes twice, and every write is a call of the system; ASGI asks a server to send nothing before the body has begun.
+    """
+
+    def __init__(self, connection: asyncio.Transport) -> None:
+        super().__init__()
+        self._connection = connection
+        self._head: bytes | None = None
+        self._has_begun = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Send, or keep a head until its body begins."""
+        head, self._head = self._head, None
+        if head is not None:
+            self._connection.writelines((head, data))
+        elif not self._has_begun and _LENGTH in bytes(data):
+            self._head = bytes(data)
+        else:
+            self._connection.write(data)
+        self._has_begun = True
+
+    def close(self) -> None:
+        """Close the connection when all is sent."""
+        self._connection.close()
+
+    def is_closing(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self._connection.is_closing()
 
 
 class ProblemProtocol(HttpToolsProtocol):
@@ -97,6 +130,8 @@ class ProblemProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         """Begin an answer, as uvicorn does, and remember it while what came with the head is parsed."""
+        if cycle.scope["method"] != "HEAD":
+            cycle.transport = _JoinedAnswer(cycle.transport)
         self._just_begun = self.loop.create_task(cycle.run_asgi(app))
         self._just_begun.add_done_callback(self.tasks.discard)
         self.tasks.add(self._just_begun)

@@ -62,8 +62,7 @@ class Limiter:
         for request in requests:
             numbers.append(len(request))
             for charge in request:
-                policy = charge.policy
-                numbers += (policy.interval, policy.capacity, policy.furthest, charge.needs, charge.units)
+                numbers += charge.numbers
         # One argument: the client takes its time over each.
         args = ["" if self._clock is None else self._clock(), orjson.dumps(numbers)]
         answer = await self._store.ask(lambda redis: self._gcra(redis, keys, args))

@@ -66,9 +66,14 @@ class Charge:
     paid: int = 0
     key: str = field(init=False)
     """Where the subject's number lies."""
+    numbers: tuple[int, ...] = field(init=False)
+    """What the script is told of it, ready for the many requests that are charged the same."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "key", f"jobseal:limit:{self.policy.name}:{self.subject}")
+        policy = self.policy
+        object.__setattr__(self, "key", f"jobseal:limit:{policy.name}:{self.subject}")
+        numbers = (policy.interval, policy.capacity, policy.furthest, self.needs, self.units)
+        object.__setattr__(self, "numbers", numbers)
 
     @property
     def needs(self) -> int:

@@ -1,4 +1,6 @@
 import asyncio
+import socket
+import struct
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -21,6 +23,11 @@ class HastyProtocol(ProblemProtocol):
 
 async def app(scope: Scope, _: Receive, send: Send) -> None:
     await asyncio.sleep(0.4 if scope["path"] == "/slow" else 0)
+    if scope["path"] == "/stream":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await asyncio.sleep(0.4)
+        await send({"type": "http.response.body", "body": b"ok"})
+        return
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
     await send({"type": "http.response.body", "body": b"ok"})
 
@@ -146,3 +153,44 @@ async def test_many_requests_on_one_connection_may_be_large_together(port: int) 
     assert b"200 OK" in await asyncio.wait_for(reader.readuntil(b"ok"), 5)
     writer.close()
     await writer.wait_closed()
+
+
+class Pieces(asyncio.Protocol):
+    """A client that keeps what comes as it came."""
+
+    def __init__(self) -> None:
+        self.pieces: asyncio.Queue[bytes] = asyncio.Queue()
+
+    def data_received(self, data: bytes) -> None:
+        self.pieces.put_nowait(data)
+
+
+def segments_in(transport: asyncio.Transport) -> int:
+    """How many TCP segments with data have come: `tcpi_data_segs_in` of Linux."""
+    info = transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 160)
+    (segments,) = struct.unpack_from("I", info, 152)
+    assert isinstance(segments, int)
+    return segments
+
+
+async def test_head_and_body_leave_together(port: int) -> None:
+    transport, client = await asyncio.get_running_loop().create_connection(Pieces, "127.0.0.1", port)
+    for _ in range(20):
+        transport.write(REQUEST)
+        piece = await asyncio.wait_for(client.pieces.get(), 5)
+        assert piece.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert piece.endswith(b"\r\n\r\nok")
+    assert segments_in(transport) == 20
+    transport.write(REQUEST.replace(b"GET", b"HEAD"))
+    piece = await asyncio.wait_for(client.pieces.get(), 5)
+    assert piece.endswith(b"content-length: 2\r\n\r\n")
+    transport.close()
+
+
+async def test_the_head_of_a_stream_does_not_wait_for_its_events(port: int) -> None:
+    transport, client = await asyncio.get_running_loop().create_connection(Pieces, "127.0.0.1", port)
+    transport.write(REQUEST.replace(b"/", b"/stream", 1))
+    piece = await asyncio.wait_for(client.pieces.get(), 5)
+    assert piece.endswith(b"transfer-encoding: chunked\r\n\r\n")
+    assert client.pieces.empty()
+    transport.close()
