@@ -17,7 +17,7 @@ from relayer.chain.node import Header, Log, LogRange, Node
 from relayer.chain.providers import Providers
 from relayer.chain.ranges import RangeSize
 from relayer.chain.registry import EVENT_TOPICS
-from relayer.chain.rpc import RpcError, RpcUnavailableError
+from relayer.chain.rpc import RpcError, RpcOversizedError, RpcUnavailableError
 
 _log = structlog.get_logger()
 
@@ -81,6 +81,10 @@ class LogReader:
                 _log.info(
                     "log_range_refused", node=node.rpc.address, blocks=size.blocks, reason=error.message
                 )
+            except RpcOversizedError:
+                size.refused(last - first + 1)
+                if last == first:
+                    raise
             except RpcUnavailableError:
                 # Too much may have been asked for.
                 size.refused(last - first + 1)

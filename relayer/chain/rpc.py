@@ -2,6 +2,8 @@
 
 Nothing is retried here: whoever calls knows whether a call may be repeated. Every exchange tells the node's breaker
 and its throttle how it went; who to ask next is decided by `relayer.chain.providers`.
+
+No more is read of an answer than an honest one to the call may have, so that no node can exhaust the memory.
 """
 
 import asyncio
@@ -26,9 +28,25 @@ _MAX_TEXT = 300
 FAILURES = 3
 REST_S = 60.0
 
+_MIB = 1 << 20
+# A header with the hashes of 15,000 transactions, or the longest transaction that pools take.
+_ANSWER_BYTES = _MIB
+# The receipt of a transaction of 2^24 gas (EIP-7825) that spends all of it on logs has 4 MiB.
+_LARGE_ANSWER_BYTES = {
+    "eth_getTransactionReceipt": 8 * _MIB,
+    "eth_getBlockReceipts": 32 * _MIB,
+    "eth_getLogs": 32 * _MIB,
+}
+# Of all answers of one exchange together.
+_MOST_BYTES = 32 * _MIB
+
 
 class RpcUnavailableError(UnavailableError):
     """No usable answer came from the node; whether it carried the call out is unknown."""
+
+
+class RpcOversizedError(RpcUnavailableError):
+    """The answer is larger than an honest one to the call may be; the rest of it was not read."""
 
 
 class RpcThrottledError(RpcUnavailableError):
@@ -82,7 +100,10 @@ class JsonRpc:
         self.throttle = Throttle()
         self._url = parsed
         self._timeout_s = timeout.total_seconds()
-        self._client = httpx2.AsyncClient(timeout=self._timeout_s, headers=headers)
+        # Uncompressed, so that the limit on the answer's size bounds memory as well.
+        self._client = httpx2.AsyncClient(
+            timeout=self._timeout_s, headers={**(headers or {}), "Accept-Encoding": "identity"}
+        )
         self._ids = count(1)
 
     async def __aenter__(self) -> Self:
@@ -102,12 +123,13 @@ class JsonRpc:
 
         Raises:
             RpcUnavailableError: no connection, no answer in time, or an answer that is not JSON-RPC.
+            RpcOversizedError: of these, the answer has more bytes than it may have.
             RpcThrottledError: of these, the node asks to be asked less.
             RpcError: the node answered with an error.
 
         """
         request = self._request(method, params)
-        return self._result(method, request["id"], await self._exchange(request))
+        return self._result(method, request["id"], await self._exchange(request, _bytes_of(method)))
 
     async def batch(self, requests: Sequence[Request]) -> list[Any]:
         """Give the results of several calls, in their order, from one exchange.
@@ -120,7 +142,8 @@ class JsonRpc:
         if not requests:
             return []
         sent = [self._request(method, params) for method, params in requests]
-        answers = await self._exchange(sent)
+        limit = min(sum(_bytes_of(method) for method, _ in requests), _MOST_BYTES)
+        answers = await self._exchange(sent, limit)
         if not isinstance(answers, list):
             # Some nodes answer a batch as a whole with one error.
             self._result("a batch of calls", None, answers)
@@ -139,9 +162,9 @@ class JsonRpc:
     def _request(self, method: str, params: Sequence[Any]) -> dict[str, Any]:
         return {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": list(params)}
 
-    async def _exchange(self, body: Any) -> Any:
+    async def _exchange(self, body: Any, limit: int) -> Any:
         try:
-            answer = await self._answer(body)
+            answer = await self._answer(body, limit)
         except RpcThrottledError:
             # It lives.
             self.breaker.succeeded()
@@ -152,24 +175,32 @@ class JsonRpc:
         self.breaker.succeeded()
         return answer
 
-    async def _answer(self, body: Any) -> Any:
+    async def _answer(self, body: Any, limit: int) -> Any:
         try:
             async with asyncio.timeout(self._timeout_s):
-                response = await self._client.post(
-                    self._url, content=orjson.dumps(body), headers={"Content-Type": "application/json"}
-                )
+                response, content = await self._post(orjson.dumps(body), limit)
         except TimeoutError:
-            raise self._silent(f"nothing within {self._timeout_s:g} s") from None
+            raise self._silent(f"no whole answer within {self._timeout_s:g} s") from None
         except httpx2.HTTPError as error:
             raise self._silent(str(error) or type(error).__name__) from None
         if response.status_code == httpx2.codes.TOO_MANY_REQUESTS:
             raise self._throttled("HTTP status 429", response.headers.get("Retry-After"))
         try:
-            return orjson.loads(response.content)
+            return orjson.loads(content)
         except orjson.JSONDecodeError:
             if not response.is_success:
                 raise self._silent(f"HTTP status {response.status_code}") from None
             raise self.nonsense("something else than JSON came as the answer") from None
+
+    async def _post(self, body: bytes, limit: int) -> tuple[httpx2.Response, bytes]:
+        received = bytearray()
+        headers = {"Content-Type": "application/json"}
+        async with self._client.stream("POST", self._url, content=body, headers=headers) as response:
+            async for chunk in response.aiter_raw():
+                received += chunk
+                if len(received) > limit:
+                    raise RpcOversizedError(f"{self.address}: the answer has more than {limit} bytes")
+        return response, bytes(received)
 
     def _throttled(self, reason: str, retry_after: str | None = None) -> RpcThrottledError:
         self.throttle.refused(retry_after)
@@ -188,6 +219,11 @@ class JsonRpc:
             raise self.nonsense(f"{method} was answered out of order")
         self.throttle.passed()
         return answer["result"]
+
+
+def _bytes_of(method: str) -> int:
+    """How many bytes the answer to a call may have."""
+    return _LARGE_ANSWER_BYTES.get(method, _ANSWER_BYTES)
 
 
 def _revert_data(data: Any) -> bytes | None:

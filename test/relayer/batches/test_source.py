@@ -52,9 +52,9 @@ def nodes_are_asked_outside_of_transactions(monkeypatch: pytest.MonkeyPatch) -> 
             finally:
                 transactions -= 1
 
-    async def asked(self: JsonRpc, body: Any) -> Any:
+    async def asked(self: JsonRpc, body: Any, limit: int) -> Any:
         assert not transactions, f"a transaction is open while a node is asked {body}"
-        return await exchange(self, body)
+        return await exchange(self, body, limit)
 
     monkeypatch.setattr(Database, "transaction", counted)
     monkeypatch.setattr(JsonRpc, "_exchange", asked)

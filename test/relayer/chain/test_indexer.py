@@ -9,7 +9,7 @@ from relayer.chain.calls import FinalEvent
 from relayer.chain.health import FinalityViolationError
 from relayer.chain.indexer import Indexer
 from relayer.chain.registry import BATCH_CONFIRMED_TOPIC
-from relayer.chain.rpc import JsonRpc, Request, RpcError, RpcUnavailableError
+from relayer.chain.rpc import JsonRpc, Request, RpcError, RpcOversizedError, RpcUnavailableError
 from relayer.chain.slot_repository import Connection
 from relayer.local.anvil import CHAIN_ID
 from relayer.store.leases import LeaseLostError
@@ -116,21 +116,26 @@ class NarrowRpc(JsonRpc):
     """Refuses logs of more than some blocks, as providers do."""
 
     widest = 7
+    too_large = False
 
     async def batch(self, requests: Sequence[Request]) -> list[Any]:
         for method, params in requests:
             if method == "eth_getLogs":
                 query = params[0]
                 if int(query["toBlock"], 16) - int(query["fromBlock"], 16) >= self.widest:
+                    if self.too_large:
+                        raise RpcOversizedError("the answer has more bytes than it may have")
                     raise RpcError(self.address, method, {"code": -32005, "message": "range too wide"})
         return await super().batch(requests)
 
 
-async def test_a_refused_range_is_halved_until_it_is_given(chain: Any) -> None:
+@pytest.mark.parametrize("too_large", [False, True], ids=["refused", "too large"])
+async def test_a_refused_range_is_halved_until_it_is_given(chain: Any, too_large: bool) -> None:
     root = await confirm(chain)
     await chain.mine(60)
     epoch = await chain.lease("indexer")
     async with NarrowRpc(chain.rpc.address, chain.request_timeout) as rpc:
+        rpc.too_large = too_large
         follower = Follower(chain, rpc)
         await follower.catch_up(epoch)
     assert [event.topics[1] for event in follower.events] == [root]

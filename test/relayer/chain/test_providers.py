@@ -37,10 +37,10 @@ class Line(JsonRpc):
     cut = False
     garbles: Mapping[str, Any] = {}
 
-    async def _answer(self, body: Any) -> Any:
+    async def _answer(self, body: Any, limit: int) -> Any:
         if self.cut:
             raise self._silent("the line is cut")
-        answers = await super()._answer(body)
+        answers = await super()._answer(body, limit)
         if not self.garbles:
             return answers
         return [
@@ -260,10 +260,10 @@ class Busy(JsonRpc):
 
     busy = True
 
-    async def _answer(self, body: Any) -> Any:
+    async def _answer(self, body: Any, limit: int) -> Any:
         if self.busy:
             raise self._throttled("HTTP status 429", "30")
-        return await super()._answer(body)
+        return await super()._answer(body, limit)
 
 
 async def test_a_node_that_was_asked_too_much_is_left_alone(pool: Pool) -> None:
@@ -279,7 +279,7 @@ async def test_a_node_that_was_asked_too_much_is_left_alone(pool: Pool) -> None:
 
 async def test_a_refusal_among_answers_makes_the_pause_longer_as_well(pool: Pool) -> None:
     class Refusing(Line):
-        async def _answer(self, body: Any) -> Any:
+        async def _answer(self, body: Any, limit: int) -> Any:
             error = {"code": -32005, "message": "too many requests"}
             return {"jsonrpc": "2.0", "id": body["id"], "error": error}
 

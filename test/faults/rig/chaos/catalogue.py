@@ -349,6 +349,7 @@ _reading("throttled: 429", Lose(Loss.THROTTLED, before=True))
 _reading("throttled: -32005", THROTTLE)
 _reading("garbage", Lose(Loss.GARBAGE))
 _reading("half an answer", Lose(Loss.TRUNCATED))
+_reading("an answer without end", Lose(Loss.ENDLESS))
 _reading("no answers", Lose(Loss.CLOSED, before=True))
 _reading("another chain", OtherChain(1))
 for _dialect in DIALECTS:

@@ -37,6 +37,8 @@ class Loss(StrEnum):
     """A page of HTML with status 200."""
     TRUNCATED = "truncated"
     """The first half of an answer."""
+    ENDLESS = "endless"
+    """Spaces, which JSON allows, for as long as the client reads."""
 
 
 class LostError(Exception):

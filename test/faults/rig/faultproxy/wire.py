@@ -10,6 +10,7 @@ Handle = Callable[[bytes], Awaitable[tuple[bytes, Loss | None]]]
 """Gives the answer to the body of a request, and how it gets lost."""
 
 _STATUS = {Loss.BAD_GATEWAY: "502 Bad Gateway", Loss.THROTTLED: "429 Too Many Requests"}
+_SPACES = b" " * 65_536
 _HTML = b"<html><body>upstream is busy</body></html>"
 
 
@@ -86,6 +87,11 @@ class HttpServer:
             case Loss.SILENT:
                 await reader.read()
                 return False
+            case Loss.ENDLESS:
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n")
+                while True:
+                    writer.write(_SPACES)
+                    await writer.drain()
             case Loss.GARBAGE:
                 self._write(writer, "200 OK", _HTML)
             case Loss.TRUNCATED:
