@@ -44,6 +44,7 @@ from relayer.chain.sender_metrics import SenderMetrics
 from relayer.chain.signer import Signer
 from relayer.jobs.blob_collector import BlobCollector
 from relayer.jobs.canceller import Canceller
+from relayer.jobs.counter_collector import CounterCollector
 from relayer.jobs.dispatcher import Dispatcher
 from relayer.jobs.handlers.registry import load_handlers
 from relayer.jobs.key_collector import KeyCollector
@@ -168,13 +169,15 @@ def _engine_loops(db: Database, bell: Doorbell) -> list[Loop]:
     blobs = BlobCollector(db, LocalBlobStore(BlobSettings().folder), JanitorSettings(), utc_now)
     keys = KeyCollector(db, utc_now)
     tokens = TokenCollector(db, utc_now)
+    counters = CounterCollector(db, utc_now)
 
     async def dispatch(epoch: int) -> int:
         pushed = await dispatcher.run_pass(epoch)
         return pushed if dispatcher.left_some else 0
 
     async def tidy(epoch: int) -> int:
-        return await keys.run_pass(epoch) + await tokens.run_pass(epoch) + await blobs.run_pass(epoch)
+        collectors = (keys, tokens, counters, blobs)
+        return sum([await one.run_pass(epoch) for one in collectors])
 
     return [
         Loop(

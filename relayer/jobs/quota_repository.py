@@ -128,6 +128,21 @@ async def standing(conn: AsyncConnection[TupleRow], tenant: UUID, day: date, mon
         return found
 
 
+async def forget_periods(conn: AsyncConnection[TupleRow], before: date, limit: int) -> int:
+    """Delete counters and notices of periods that began before a day, up to a limit of each; give how many."""
+    counters = await conn.execute(
+        """DELETE FROM usage_counters WHERE (period, meter, tenant_id, shard) IN
+           (SELECT period, meter, tenant_id, shard FROM usage_counters WHERE period < %s ORDER BY period LIMIT %s)""",
+        [before, limit],
+    )
+    notices = await conn.execute(
+        """DELETE FROM quota_notices WHERE (tenant_id, meter, period, threshold) IN
+           (SELECT tenant_id, meter, period, threshold FROM quota_notices WHERE period < %s ORDER BY period LIMIT %s)""",
+        [before, limit],
+    )
+    return counters.rowcount + notices.rowcount
+
+
 # A threshold was passed once a period, whoever looks and however often: the row of the notice is the memory of it.
 _TELL = f"""
 WITH reached AS (
