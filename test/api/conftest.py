@@ -1,8 +1,9 @@
+import asyncio
 import hashlib
 import json
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -50,6 +51,7 @@ from relayer.store import leases
 from relayer.store.blobs import LocalBlobStore
 from relayer.store.database import Database
 from relayer.store.registries import RegistryRow
+from relayer.tenants.key_cache import LIFETIME
 from relayer.tenants.plans import PLANS, Limits
 from relayer.tenants.scopes import Scope
 from relayer.tenants.service import TenantService
@@ -343,6 +345,14 @@ async def set_limits(owner_db: Database, tenant: UUID, limits: Limits) -> None:
 @pytest.fixture
 def engine(relayer_db: Database, settings: Settings, registry_row: RegistryRow) -> Engine:
     return Engine(relayer_db, LocalBlobStore(settings.blobs.folder), registry_row)
+
+
+async def until_heard(is_so: Callable[[], Awaitable[bool]]) -> None:
+    """Wait until what was announced is so: by the announcement, long before what is remembered ends by itself."""
+    until = time.monotonic() + LIFETIME.total_seconds() / 2
+    while not await is_so():
+        assert time.monotonic() < until
+        await asyncio.sleep(0.005)
 
 
 def assert_problem(answer: httpx2.Response, status: int, code: str) -> Body:

@@ -1,7 +1,5 @@
 """Keys over HTTP."""
 
-import asyncio
-import time
 from datetime import timedelta
 
 import httpx2
@@ -14,7 +12,7 @@ from relayer.tenants.keys import is_well_formed
 from relayer.tenants.plans import PLANS
 from relayer.tenants.scopes import EVERY_SCOPE
 
-from .conftest import Body, Caller, assert_problem, new_key, serving
+from .conftest import Body, Caller, assert_problem, new_key, serving, until_heard
 
 UNKNOWN = f"key_{new_id()}"
 
@@ -134,16 +132,14 @@ async def test_anothers_key_is_as_unknown_as_one_that_never_was(acme: Caller, ri
     assert (await acme.get(f"/v1/keys/{key}")).json()["state"] == "live"
 
 
-async def until_refused(caller: Caller, within: float) -> float:
-    """How long a key goes on being taken, in seconds."""
-    began = time.monotonic()
-    while (await caller.get("/v1/keys?page_size=1")).status_code != 401:
-        assert time.monotonic() - began < within
-        await asyncio.sleep(0.005)
-    return time.monotonic() - began
+async def until_refused(caller: Caller) -> None:
+    async def is_refused() -> bool:
+        return (await caller.get("/v1/keys?page_size=1")).status_code == 401
+
+    await until_heard(is_refused)
 
 
-async def test_a_revocation_is_heard_by_another_process_within_a_second(
+async def test_a_revocation_is_heard_by_another_process(
     settings: Settings, acme: Caller, owner_db: Database
 ) -> None:
     async with serving(create_app(settings)) as other:
@@ -153,13 +149,13 @@ async def test_a_revocation_is_heard_by_another_process_within_a_second(
         for _ in range(2):
             answer = await acme.client.delete(f"/v1/keys/{key['id']}", headers=acme.headers())
             assert (answer.status_code, answer.content) == (204, b"")
-        assert await until_refused(user, 1.0) < 1.0
+        await until_refused(user)
         assert_problem(await user.get("/v1/keys"), 401, "api_key_invalid")
         # A key may end itself.
         user = Caller(other, second["secret"])
         assert (await user.get("/v1/keys")).status_code == 200
         await other.delete(f"/v1/keys/{second['id']}", headers=user.headers())
-        await until_refused(user, 1.0)
+        await until_refused(user)
         # Whoever changes the row by hand is heard as well.
         user = Caller(other, third["secret"])
         assert (await user.get("/v1/keys")).status_code == 200
@@ -167,10 +163,10 @@ async def test_a_revocation_is_heard_by_another_process_within_a_second(
             await conn.execute(
                 "UPDATE api_keys SET revoked_at = now() WHERE id = %s", [from_public("key", third["id"])]
             )
-        await until_refused(user, 1.0)
+        await until_refused(user)
 
 
-async def test_what_a_tenant_may_use_is_known_a_moment_after_it_changes(
+async def test_what_a_tenant_may_use_is_known_soon_after_it_changes(
     settings: Settings, owner_db: Database
 ) -> None:
     app = create_app(settings)
@@ -180,10 +176,11 @@ async def test_what_a_tenant_may_use_is_known_a_moment_after_it_changes(
         assert (await authenticator.authenticate(secret)).limits == PLANS["standard"]
         async with owner_db.transaction() as conn:
             await conn.execute("UPDATE tenants SET jobs_per_day = 7")
-        until = time.monotonic() + 1.0
-        while (await authenticator.authenticate(secret)).limits.jobs_per_day != 7:
-            assert time.monotonic() < until
-            await asyncio.sleep(0.005)
+
+        async def is_known() -> bool:
+            return bool((await authenticator.authenticate(secret)).limits.jobs_per_day == 7)
+
+        await until_heard(is_known)
 
 
 async def test_a_key_opens_from_its_addresses_only(acme: Caller, settings: Settings) -> None:

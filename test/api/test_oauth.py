@@ -1,8 +1,6 @@
 """Access tokens over HTTP: exchanged for a key, used, narrowed, revoked."""
 
-import asyncio
 import base64
-import time
 from datetime import timedelta
 from urllib.parse import quote
 from uuid import UUID
@@ -19,7 +17,7 @@ from relayer.tenants.revocations import STALE_AFTER, RevokedTokens
 from relayer.tenants.scopes import EVERY_SCOPE
 from relayer.tenants.token_collector import TokenCollector
 
-from .conftest import ISSUER, Body, Caller, assert_problem, new_key, serving
+from .conftest import ISSUER, Body, Caller, assert_problem, new_key, serving, until_heard
 
 
 class Client:
@@ -218,16 +216,14 @@ async def test_a_token_ends_after_ten_minutes_and_never_after_its_key(
 
 
 async def until_refused(caller: Caller) -> None:
-    until = time.monotonic() + 1.0
-    while (await caller.get("/v1/jobs?page_size=1")).status_code == 200:
-        assert time.monotonic() < until
-        await asyncio.sleep(0.005)
+    async def is_refused() -> bool:
+        return (await caller.get("/v1/jobs?page_size=1")).status_code != 200
+
+    await until_heard(is_refused)
     assert_problem(await caller.get("/v1/jobs"), 401, "access_token_invalid")
 
 
-async def test_a_revoked_token_is_refused_by_every_process_within_a_second(
-    settings: Settings, acme: Caller
-) -> None:
+async def test_a_revoked_token_is_refused_by_every_process(settings: Settings, acme: Caller) -> None:
     async with serving(create_app(settings)) as other:
         service = await a_client(acme, "jobs:read")
         token, kept = await service.token(), await service.token()
@@ -350,10 +346,11 @@ async def test_a_suspended_tenant_gets_and_uses_no_token(acme: Caller, owner_db:
     assert (await user.get("/v1/jobs")).status_code == 200
     async with owner_db.transaction() as conn:
         await conn.execute("UPDATE tenants SET suspended_at = now(), suspension_reason = 'unpaid'")
-    until = time.monotonic() + 1.0
-    while (answer := await user.get("/v1/jobs")).status_code == 200:
-        assert time.monotonic() < until
-        await asyncio.sleep(0.005)
-    assert_problem(answer, 403, "tenant_suspended")
+
+    async def is_refused() -> bool:
+        return (await user.get("/v1/jobs")).status_code != 200
+
+    await until_heard(is_refused)
+    assert_problem(await user.get("/v1/jobs"), 403, "tenant_suspended")
     body = assert_oauth_error(await service.exchange(), 400, "unauthorized_client")
     assert "unpaid" in body["error_description"]
