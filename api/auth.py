@@ -11,6 +11,7 @@ from api.limits import Action
 from api.services import Services
 from relayer.tenants.errors import AddressNotAllowedError, TenantSuspendedError
 from relayer.tenants.principal import Principal
+from relayer.tenants.refusals import Reason
 from relayer.tenants.scopes import Scope
 from relayer.tenants.token_format import looks_like_token
 
@@ -87,6 +88,8 @@ class Entry:
         principal = await authenticate(request, services)
         await services.admission.admit(request, principal, self.action, self.units)
         if self.scope not in principal.scopes:
+            host = services.admission.visitor(request).host
+            services.access.authenticator.refusals.note(principal, Reason.INSUFFICIENT_SCOPE, host)
             shown = "API key" if principal.token_id is None else "access token"
             raise ProblemError(
                 Code.INSUFFICIENT_SCOPE,

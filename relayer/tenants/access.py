@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
+from functools import partial
 from uuid import UUID
 
 import structlog
@@ -16,6 +17,7 @@ from relayer.store.doorbell import Listener
 from relayer.tenants.authenticator import Authenticator
 from relayer.tenants.key_cache import KeyCache
 from relayer.tenants.last_used import LastUsed
+from relayer.tenants.refusals import Refusals
 from relayer.tenants.revocations import RevokedTokens
 from relayer.tenants.signing import SigningKeys
 from relayer.tenants.token_service import TokenService
@@ -25,7 +27,7 @@ CHANNEL = "jobseal_access"
 # Where no news comes; with the time of a query, well below what a revocation may take.
 _LOOK_EVERY = timedelta(seconds=20)
 _TRY_AGAIN = timedelta(seconds=1)
-_WRITE_USE_EVERY = timedelta(seconds=10)
+_WRITE_EVERY = timedelta(seconds=10)
 
 # How long a task may take to notice that it is cancelled.
 _CANCEL_AGAIN_S = 0.1
@@ -46,13 +48,20 @@ class Access:
     ) -> None:
         self._cache = KeyCache()
         self._last_used = LastUsed(db)
+        self._refusals = Refusals(db, clock)
         self._signing = SigningKeys(db, tokens, clock)
         self._revoked = RevokedTokens(db, clock)
         self._changed = asyncio.Event()
         self._listener = Listener(database, CHANNEL, heard=self.hear, missed=self._forget)
         self.tokens = TokenService(db, tokens, self._signing, self._revoked, clock)
         self.authenticator = Authenticator(
-            db, keys, clock, tokens=self.tokens, cache=self._cache, last_used=self._last_used
+            db,
+            keys,
+            clock,
+            tokens=self.tokens,
+            cache=self._cache,
+            last_used=self._last_used,
+            refusals=self._refusals,
         )
 
     @asynccontextmanager
@@ -61,13 +70,14 @@ class Access:
         tasks = [
             asyncio.create_task(self._listener.listen(), name="news of access"),
             asyncio.create_task(self._look(), name="signing keys and revoked tokens"),
-            asyncio.create_task(self._write_use(), name="last use of keys"),
+            asyncio.create_task(self._write(), name="last use and refusals of keys"),
         ]
         try:
             yield
         finally:
             await _ended(tasks)
             await _done(self._last_used.write)
+            await _done(partial(self._refusals.write, finally_=True))
 
     def hear(self, news: str) -> None:
         """Forget what is no longer so: `key <id>`, `tenant <id>`, or the name of a table to look at."""
@@ -95,10 +105,11 @@ class Access:
                 async with asyncio.timeout(pause.total_seconds()):
                     await self._changed.wait()
 
-    async def _write_use(self) -> None:
+    async def _write(self) -> None:
         while True:
-            await asyncio.sleep(_WRITE_USE_EVERY.total_seconds())
+            await asyncio.sleep(_WRITE_EVERY.total_seconds())
             await _done(self._last_used.write)
+            await _done(self._refusals.write)
 
 
 async def _ended(tasks: Sequence[asyncio.Task[None]]) -> None:

@@ -5,11 +5,12 @@ import hashlib
 import httpx2
 import pytest
 
+from api.app import Settings, create_app
 from relayer.seal.strict_json import canonical_json
 from relayer.store.database import Database
 from relayer.tenants.audit_log import AuditLog
 
-from .conftest import Body, Caller, assert_problem
+from .conftest import Body, Caller, assert_problem, serving
 from .operators import Operator
 
 
@@ -71,6 +72,37 @@ async def test_a_tenant_reads_its_own_log_and_can_check_it(
         before = hashlib.sha256(before + canonical_json(text)).digest()
         assert event["hash"] == f"0x{before.hex()}"
     assert [event["hash"] for event in events] == [event["hash"] for event in whole]
+
+
+async def test_refused_keys_are_on_record(
+    acme: Caller, operator: Operator, settings: Settings, admin_db: Database
+) -> None:
+    async with serving(create_app(settings)) as client:
+        wanted = {"name": "ci", "scopes": ["jobs:read"]}
+        ended, narrow = [(await acme.post_json("/v1/keys", wanted)).json() for _ in range(2)]
+        await acme.client.delete(f"/v1/keys/{ended['id']}", headers=acme.headers())
+        assert_problem(await Caller(client, ended["secret"]).get("/v1/jobs"), 401, "api_key_invalid")
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": ended["id"],
+            "client_secret": ended["secret"],
+        }
+        assert (await client.post("/oauth/token", data=form)).status_code == 401
+        assert_problem(await Caller(client, narrow["secret"]).get("/v1/keys"), 403, "insufficient_scope")
+        assert_problem(await Caller(client, "jsl_live_nothing").get("/v1/jobs"), 401, "api_key_invalid")
+    # A process that stops writes what it has counted.
+    refused = await acme.items("/v1/audit-events?action=api_key.refused")
+    told = {event["targets"][0]["id"]: event for event in refused}
+    assert told.keys() == {ended["id"], narrow["id"]}
+    assert told[ended["id"]]["metadata"]["reason"] == "revoked"
+    assert told[ended["id"]]["metadata"]["count"] == 2
+    assert told[narrow["id"]]["metadata"]["reason"] == "insufficient_scope"
+    assert {event["outcome"] for event in refused} == {"denied"}
+    assert not any(event["redacted"] for event in refused)
+    (unknown,) = await operator.items("/v1/admin/audit-events?tenant=platform&action=credentials.refused")
+    assert unknown["metadata"]["count"] == 1
+    verdicts = [verdict async for verdict in AuditLog(admin_db).verify_all()]
+    assert not any(verdict.broken for verdict in verdicts)
 
 
 def fingerprint(body: Body) -> str:

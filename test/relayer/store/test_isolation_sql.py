@@ -36,6 +36,7 @@ SHARED = {
     "relayer.store.registries.find": "a registry belongs to the platform",
     "relayer.tenants.key_repository.authenticate": "the one look before the tenant is known, by a key's digest",
     "relayer.tenants.key_repository.touch_keys": "writes when keys were used, of many tenants at once",
+    "relayer.tenants.refusal_repository.shown_keys": "whose key was shown that has ended, by its digest",
     "relayer.tenants.signing_repository.forget_retired": "what signs access tokens belongs to the platform",
     "relayer.tenants.signing_repository.insert": "so does a new key that signs",
     "relayer.tenants.signing_repository.promote": "and its turns",
