@@ -17,6 +17,7 @@ from api.blobs import endpoints as blobs
 from api.dead_letters import endpoints as dead_letters
 from api.deadline import Bounds, DeadlineMiddleware
 from api.health import endpoints as health
+from api.health.readiness import Readiness
 from api.jobs import batch, commands, events, trace
 from api.jobs import endpoints as jobs
 from api.jobs.finished import FinishedAnswers
@@ -137,6 +138,7 @@ def create_app(
         summary="Long-running jobs, each confirmed at most once on chain",
         lifespan=lifespan,
         redirect_slashes=False,
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         # It would look for a provider on every request.
@@ -180,6 +182,7 @@ def _wire(settings: Settings, job_handlers: Handlers, clock: Clock) -> Services:
     return Services(
         db=db,
         registry=registry,
+        readiness=Readiness({"database": db.ping, "registry": registry}),
         clock=clock,
         access=Access(db, settings.database, settings.keys, settings.tokens, clock),
         keys=KeyService(db, settings.keys, clock),

@@ -100,6 +100,14 @@ class Entry:
         return principal
 
 
+async def _visit(request: Request) -> None:
+    services: Services = request.app.state.services
+    await services.admission.visit(request)
+
+
+OPEN_TO_ALL = Depends(_visit)
+"""Lets in anybody, within the rate of his address."""
+
 READ_JOBS = Entry(Scope.JOBS_READ, Action.READ)
 JobReader = Annotated[Principal, Depends(READ_JOBS)]
 JobWriter = Annotated[Principal, Depends(Entry(Scope.JOBS_WRITE, Action.SUBMIT))]

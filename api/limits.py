@@ -1,4 +1,4 @@
-"""Who is let in: the limits of addresses before a key is known, those of keys and tenants after.
+"""Who is let in: the limits of addresses where no key is known, those of keys and tenants where one is.
 
 A request without a valid key spends its address's allowance and never a tenant's, so that nobody can use up, or sound
 out, the limits of another. While Redis is away, reads pass, and what changes something is held to a bucket of this process.
@@ -29,6 +29,8 @@ MOST_ITEMS = 500
 """Jobs of one request."""
 
 UNAUTHENTICATED = Policy.per_minute("ip-unauth", 30, 30)
+OPEN = Policy.per_minute("ip-open", 300, 60)
+"""What is open to all."""
 
 # A key that came from an address a while ago is no guess: its holder is heard while others at the address are locked out.
 _KNOWN_FOR_S = 15 * 60.0
@@ -93,6 +95,18 @@ class Admission:
             if locked := await self._failures.failed(_suspect(address, credential)):
                 raise self._locked_out(locked)
         verdict = await self._limiter.check([Charge(UNAUTHENTICATED, address)])
+        if not verdict.allowed:
+            request.state.rate_headers = rate_headers(verdict)
+            raise self._refused(verdict)
+
+    async def visit(self, request: Request) -> None:
+        """Hold a request for what is open to all to the rate of its address.
+
+        Raises:
+            ProblemError: its address asks too often.
+
+        """
+        verdict = await self._limiter.check([Charge(OPEN, self.visitor(request).address)])
         if not verdict.allowed:
             request.state.rate_headers = rate_headers(verdict)
             raise self._refused(verdict)

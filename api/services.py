@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from api.health.readiness import Readiness
 from api.jobs.finished import FinishedAnswers
 from api.limits import Admission
 from api.pagination import PageTokens
@@ -44,6 +45,7 @@ class Services:
 
     db: Database
     registry: RegistrySource
+    readiness: Readiness
     clock: Clock
     access: Access
     keys: KeyService

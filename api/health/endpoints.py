@@ -1,6 +1,5 @@
 """Whether the process lives, and whether it can serve; for machines, without a key."""
 
-from collections.abc import Awaitable, Callable
 from typing import Literal
 
 from fastapi import APIRouter, Response
@@ -8,7 +7,6 @@ from pydantic import BaseModel, ConfigDict
 
 from api.bodies import json_response
 from api.services import ServicesDep
-from relayer.model.errors import UnavailableError
 from relayer.telemetry.metrics import CONTENT_TYPE
 
 router = APIRouter(tags=["health"])
@@ -91,7 +89,7 @@ async def ready(services: ServicesDep) -> Response:
 
     Without Redis the process serves all the same, so that no load balancer takes it out.
     """
-    parts = {"database": await _part(services.db.ping), "registry": await _part(services.registry)}
+    parts = await services.readiness()
     is_ready = all(part["status"] == "ready" for part in parts.values())
     body = {
         "status": "ready" if is_ready else "not_ready",
@@ -116,11 +114,3 @@ async def ready(services: ServicesDep) -> Response:
 async def metrics(services: ServicesDep) -> Response:
     """Give the metrics of this process to Prometheus; it speaks of no tenant."""
     return Response(services.metrics.render(), media_type=CONTENT_TYPE)
-
-
-async def _part(check: Callable[[], Awaitable[object]]) -> dict[str, str]:
-    try:
-        await check()
-    except UnavailableError as error:
-        return {"status": "not_ready", "reason": str(error)}
-    return {"status": "ready"}

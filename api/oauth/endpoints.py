@@ -6,6 +6,7 @@ from typing import Any
 import structlog
 from fastapi import APIRouter, Request, Response
 
+from api.auth import OPEN_TO_ALL
 from api.bodies import json_response
 from api.errors import Code
 from api.oauth.errors import NO_STORE, OAuthError
@@ -25,6 +26,8 @@ router = APIRouter(tags=["oauth"])
 # Keys are published an hour before they sign.
 _JWKS_MAX_AGE_S = 300
 _METADATA_MAX_AGE_S = 3600
+
+_OPEN_PROBLEMS = (Code.RATE_LIMITED, Code.TEMPORARILY_REDUCED_CAPACITY)
 
 _log = structlog.get_logger(__name__)
 
@@ -124,7 +127,11 @@ async def revoke(request: Request, services: ServicesDep) -> Response:
     "/oauth/jwks",
     operation_id="get_jwks",
     summary="Read the keys that sign access tokens",
-    responses={200: {"model": JwksBody, **headers("Cache-Control")}, **problems(Code.SERVICE_UNAVAILABLE)},
+    dependencies=[OPEN_TO_ALL],
+    responses={
+        200: {"model": JwksBody, **headers("Cache-Control")},
+        **problems(*_OPEN_PROBLEMS, Code.SERVICE_UNAVAILABLE),
+    },
 )
 async def jwks(services: ServicesDep) -> Response:
     """Give the public keys as a JWK Set: those that sign, that have signed, and that will."""
@@ -136,7 +143,8 @@ async def jwks(services: ServicesDep) -> Response:
     "/.well-known/oauth-authorization-server",
     operation_id="get_authorization_server",
     summary="Read what this authorization server can do",
-    responses={200: {"model": MetadataBody, **headers("Cache-Control")}},
+    dependencies=[OPEN_TO_ALL],
+    responses={200: {"model": MetadataBody, **headers("Cache-Control")}, **problems(*_OPEN_PROBLEMS)},
 )
 async def metadata(services: ServicesDep) -> Response:
     """Give the metadata of RFC 8414."""

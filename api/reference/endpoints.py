@@ -1,4 +1,7 @@
-"""The pages for people: the reference, and one for each error. They load nothing from other hosts."""
+"""The description for programs, and the pages for people: the reference, and one for each error.
+
+The pages load nothing from other hosts.
+"""
 
 import json
 from html import escape
@@ -6,12 +9,29 @@ from html import escape
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from api.auth import OPEN_TO_ALL
+from api.bodies import to_json
+from api.caching import conditional, tag_of
 from api.errors import HELP_PATH, Code, ProblemError
 from api.explanations import explain
 from api.reference.html import contents, inline, page, table
 from api.reference.page import reference
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, dependencies=[OPEN_TO_ALL])
+
+_KEEP = "public, max-age=300"
+
+
+@router.get("/openapi.json")
+async def description(request: Request) -> Response:
+    """Give the description of the API (OpenAPI 3.1)."""
+    # Made once, as the reference is: writing it takes many times what sending it does.
+    made: tuple[str, bytes] | None = getattr(request.app.state, "description", None)
+    if made is None:
+        content = to_json(request.app.openapi())
+        made = request.app.state.description = (tag_of(content), content)
+    tag, content = made
+    return conditional(request, tag, _KEEP, lambda: Response(content, media_type="application/json"))
 
 
 @router.get("/docs")

@@ -9,7 +9,9 @@ import httpx2
 from pydantic import SecretStr
 
 from api.app import Settings, create_app
+from api.health.readiness import LIFETIME_S, Readiness
 from relayer.local.postgres import EmbeddedPostgres
+from relayer.model.errors import UnavailableError
 from relayer.settings import DatabaseSettings
 from relayer.store import registries, roles
 from relayer.store.database import Database
@@ -48,6 +50,7 @@ async def test_an_unregistered_registry_is_named_and_then_found(
 
         async with owner_db.transaction() as conn:
             await registries.register(conn, REGISTRY.chain_id, REGISTRY.address, 0)
+        await asyncio.sleep(LIFETIME_S)
         assert (await client.get("/health/ready")).status_code == 200
         assert (await caller.submit(b'{"kind":"digest","input":{"text":"a"}}', "one")).status_code == 202
 
@@ -82,6 +85,7 @@ async def test_the_api_outlives_its_database(tmp_path: Path) -> None:
 
 async def assert_away(caller: Caller, address: str, password: str) -> None:
     assert (await caller.client.get("/health/live")).status_code == 200
+    await asyncio.sleep(LIFETIME_S)
     ready = await caller.client.get("/health/ready")
     assert ready.status_code == 503
     assert address in ready.json()["parts"]["database"]["reason"]
@@ -90,6 +94,31 @@ async def assert_away(caller: Caller, address: str, password: str) -> None:
     assert int(answer.headers["retry-after"]) >= 1
     assert address not in answer.text
     assert password not in ready.text + answer.text
+
+
+async def test_a_flood_of_probes_is_one_look_at_a_time_and_ten_a_second() -> None:
+    looks, now, up = 0, 0.0, True
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def check() -> None:
+        nonlocal looks
+        looks += 1
+        begun.set()
+        await go_on.wait()
+        if not up:
+            raise UnavailableError("away")
+
+    readiness = Readiness({"part": check}, lambda: now)
+    asking = [asyncio.create_task(readiness()) for _ in range(100)]
+    await begun.wait()
+    go_on.set()
+    assert all([await one == {"part": {"status": "ready"}} for one in asking])
+    assert looks == 1
+    up, now = False, LIFETIME_S / 2
+    assert (await readiness())["part"]["status"] == "ready"
+    now = LIFETIME_S
+    assert await readiness() == {"part": {"status": "not_ready", "reason": "away"}}
+    assert looks == 2
 
 
 def test_an_api_process_loads_neither_web3_nor_ape_nor_a_queue() -> None:

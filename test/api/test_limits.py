@@ -17,6 +17,7 @@ from starlette.requests import Request
 
 from api.address import visitor
 from api.app import Settings, create_app
+from api.limits import OPEN
 from relayer.settings import ApiSettings
 from relayer.store.database import Database
 from relayer.tenants.keys import generate_key
@@ -131,6 +132,29 @@ async def test_requests_without_a_valid_key_spend_their_address_alone(
         async with at_address(app, "192.0.2.2") as other:
             assert_problem(await other.client.get("/v1/jobs"), 401, "api_key_missing")
         assert (await nobody.client.get("/health/live")).status_code == 200
+
+
+async def test_what_is_open_to_all_is_held_to_the_rate_of_an_address(
+    settings: Settings, owner_db: Database
+) -> None:
+    app = create_app(settings)
+    paths = ["/docs", "/docs/errors", "/docs/errors/rate_limited", "/openapi.json", "/oauth/jwks"]
+    paths.append("/.well-known/oauth-authorization-server")
+    async with serving(app), at_address(app, "192.0.2.1") as flood, at_address(app, "192.0.2.2") as other:
+        answers = [await flood.client.get(path) for path in paths * 12]
+        for answer in answers[: OPEN.burst]:
+            assert (answer.status_code, "ratelimit" in answer.headers) == (200, False)
+        answers = [answer for path in paths for answer in [await flood.client.get(path)]]
+        assert {answer.status_code for answer in answers} <= {200, 429}
+        refused = next(answer for answer in answers if answer.status_code == 429)
+        assert assert_problem(refused, 429, "rate_limited")["meta"] == {"violated_policies": ["ip-open"]}
+        assert refused.headers["retry-after"] == "1"
+        for path in paths:
+            assert (await other.client.get(path)).status_code == 200
+        # Probes are not held back, nor is a key that is used from there.
+        assert {(await flood.client.get("/health/ready")).status_code for _ in range(100)} == {200}
+        secret = await new_key(owner_db, "acme")
+        assert (await Caller(flood.client, secret).get("/v1/jobs")).status_code == 200
 
 
 async def test_a_key_that_is_used_stays_known_at_its_address(
