@@ -218,17 +218,6 @@ async def _signer(stack: AsyncExitStack) -> Signer:
     return await stack.enter_async_context(RemoteSigner(remote))
 
 
-def on_chain(providers: Providers, run_pass: Pass) -> Pass:
-    """Let a pass begin only while there is a node of the right chain to read from."""
-
-    async def guarded(epoch: int) -> int:
-        await providers.look()
-        providers.pinned()
-        return await run_pass(epoch)
-
-    return guarded
-
-
 def _chain_loops(
     db: Database,
     nodes: Sequence[JsonRpc],
@@ -278,11 +267,10 @@ def _chain_loops(
         second=SecondScanPolicy(chain.second_scan_blocks, chain.second_scan_after),
         metrics=IndexerMetrics(metrics),
     )
-    sending = on_chain(providers, with_key(signer, send))
     reconciler = _reconciler(db, providers, chain, registry, metrics)
     return [
         Loop("batcher", batcher.run_pass, timedelta(milliseconds=250)),
-        Loop("sender", sending, timedelta(milliseconds=500)),
+        Loop("sender", with_key(signer, send), timedelta(milliseconds=500)),
         Loop("indexer", bells.watching(indexer.run_pass), timedelta(milliseconds=500), bell=bells.rung),
         Loop("reconciler", reconciler.run_pass, timedelta(seconds=5), _RECONCILER_LEASE),
     ]

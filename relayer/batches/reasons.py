@@ -19,7 +19,7 @@ class HoldReason(StrEnum):
     FROZEN = "frozen"
     """The database claims more than the chain has, until an operator thaws the registry."""
     PROVIDER = "provider"
-    """No node gives answers that can be relied on."""
+    """No node gives answers that can be relied on; what has a nonce already is sent again when one does."""
 
 
 class HumanReason(StrEnum):

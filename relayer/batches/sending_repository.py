@@ -7,6 +7,8 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, class_row
 
+from relayer.batches.reasons import HoldReason
+
 _TAKE = """
 UPDATE batches b SET state = 'sending', reason = NULL, detail = NULL, retry_at = NULL
 WHERE b.id = %(batch)s AND (b.state = 'sealed' OR (b.state IN ('held', 'sending') AND b.retry_at <= %(at)s))
@@ -41,6 +43,18 @@ async def take(conn: AsyncConnection[TupleRow], batch_id: UUID, at: datetime) ->
     """Let a batch that waits for a nonce have one; False if it does not wait any more."""
     cursor = await conn.execute(_TAKE, {"batch": batch_id, "at": at})
     return cursor.rowcount == 1
+
+
+async def hold_sealed(
+    conn: AsyncConnection[TupleRow], registry_id: int, reason: HoldReason, detail: str, retry_at: datetime
+) -> list[UUID]:
+    """Keep what waits for a nonce back until a time; give what was not held before."""
+    cursor = await conn.execute(
+        """UPDATE batches SET state = 'held', reason = %s, detail = %s, retry_at = %s
+           WHERE registry_id = %s AND state = 'sealed' RETURNING id""",
+        [reason, detail, retry_at, registry_id],
+    )
+    return [batch_id for (batch_id,) in await cursor.fetchall()]
 
 
 async def set_sealed(conn: AsyncConnection[TupleRow], batch_id: UUID) -> None:

@@ -92,6 +92,15 @@ class BatchSource(CallSource):
         await repository.set_sending(conn, batch_id)
         return Leave.GO
 
+    async def halted(self, conn: AsyncConnection[TupleRow], trouble: str) -> None:
+        """Hold what waits for a nonce until there is a node to rely on."""
+        detail = trouble[:_DETAIL_CHARACTERS]
+        retry_at = self._clock() + HELD_FOR
+        for batch_id in await sending_repository.hold_sealed(
+            conn, self._registry.id, HoldReason.PROVIDER, detail, retry_at
+        ):
+            _log.warning("batch_held", batch=str(batch_id), reason=HoldReason.PROVIDER.value, detail=detail)
+
     async def sending(self, conn: AsyncConnection[TupleRow], batch_id: UUID) -> bool:
         """Note that a nonce is reserved for the batch, unless it or its registry was stopped meanwhile."""
         if await registry_state.enforce(conn, self._registry.id) is not None:

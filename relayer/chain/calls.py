@@ -156,6 +156,9 @@ class CallSource(Protocol):
     async def leave(self, conn: AsyncConnection[TupleRow], batch_id: UUID) -> Leave:
         """Say whether the call may be signed for the nonce that was taken for it."""
 
+    async def halted(self, conn: AsyncConnection[TupleRow], trouble: str) -> None:
+        """No node can be relied on: nothing is sent, and no nonce is taken, until one can."""
+
     async def sending(self, conn: AsyncConnection[TupleRow], batch_id: UUID) -> bool:
         """A nonce is being taken for the batch; False if it was stopped meanwhile, and none may be taken."""
 

@@ -8,12 +8,13 @@ only then takes a new nonce. That something was broadcast is a hint and never ev
 from relayer.chain.bumping import Bumping
 from relayer.chain.calls import CallSource
 from relayer.chain.fees import Fees
+from relayer.chain.health import FinalityViolationError, WrongChainError
 from relayer.chain.ledger import Ledger, View
 from relayer.chain.node import Node
 from relayer.chain.opening import Opening
 from relayer.chain.posting import Posting
 from relayer.chain.providers import Providers
-from relayer.chain.rpc import RpcError
+from relayer.chain.rpc import RpcError, RpcUnavailableError
 from relayer.chain.sender_metrics import SenderMetrics
 from relayer.chain.settling import Settling
 from relayer.chain.signer import Signer, SignerUnavailableError
@@ -51,6 +52,7 @@ class Sender:
     ) -> None:
         self._providers = providers
         self._address = signer.address
+        self._source = source
         self._metrics = metrics
         self._ledger = Ledger(db, Account(providers.chain_id, signer.address), clock)
         simulation = Simulation(signer.address)
@@ -89,6 +91,8 @@ class Sender:
         Raises:
             UnavailableError: nodes, database or signer are away; a transaction's outcome may be unknown, its bytes are
                 kept.
+            WrongChainError: every node is of another chain.
+            FinalityViolationError: every node contradicts what was final.
             RpcError: the node refuses a read.
             SignerError: the signer gave back something else than it was asked for.
             LeaseLostError: another process leads; nothing was written.
@@ -97,7 +101,12 @@ class Sender:
         async with self._ledger.write(epoch):
             pass  # An old leader stops here, before it asks or sends anything.
         await self._providers.look()
-        rpc = self._providers.pinned()
+        try:
+            rpc = self._providers.pinned()
+        except (RpcUnavailableError, WrongChainError, FinalityViolationError) as trouble:
+            async with self._ledger.write(epoch) as entry:
+                await self._source.halted(entry.conn, str(trouble))
+            raise
         view = View(epoch, rpc, await Node(rpc).account(self._address))
         done, unsigned = 0, None
         try:

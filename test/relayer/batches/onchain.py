@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from relayer.batches.handlers import on_batch_confirmed
 from relayer.batches.source import BatchSource
 from relayer.chain.fees import Fees
+from relayer.chain.health import HealthPolicy
 from relayer.chain.indexer import Indexer
 from relayer.chain.keystore import KeystoreSigner
 from relayer.chain.providers import Providers
@@ -132,7 +133,8 @@ async def relayer(
         await rpc.call("evm_setAutomine", [False])
         # What is read at the finalized block finds the registry there.
         await rpc.call("anvil_mine", ["0x3"])
-        providers = Providers([rpc], registry_row.chain_id, clock=clock)
+        policy = HealthPolicy(fresh_for=timedelta(0))
+        providers = Providers([rpc], registry_row.chain_id, policy=policy, clock=clock)
         sender = Sender(
             relayer_db,
             providers,

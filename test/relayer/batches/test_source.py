@@ -16,6 +16,7 @@ from relayer.batches.reasons import HoldReason, HumanReason
 from relayer.batches.receipts import ReceiptService
 from relayer.batches.source import EVENT_WITHIN, HELD_FOR, BatchSource
 from relayer.chain.calls import Leave
+from relayer.chain.health import WrongChainError
 from relayer.chain.keystore import KeystoreSigner
 from relayer.chain.providers import Providers
 from relayer.chain.rpc import JsonRpc
@@ -132,6 +133,7 @@ async def test_a_confirmation_that_vanished_is_made_again(
     await relayer.send()
     assert await relayer.batch() == ("sending", None)
     assert await relayer.rpc.call("evm_revert", [snapshot])
+    await relayer.rpc.call("anvil_mine")
     relayer.clock.now += EVENT_WITHIN
     await relayer.send()
     await relayer.finalize()
@@ -166,6 +168,25 @@ async def test_a_nonce_that_went_elsewhere_is_no_matter_where_the_batch_is_confi
     await relayer.send()
     assert await relayer.batch() == ("sending", None)
     assert await relayer.rows("SELECT nonce, state FROM chain_txs") == [(0, "superseded")]
+    await relayer.finalize()
+    assert await relayer.batch() == ("final", None)
+
+
+async def test_without_a_node_to_rely_on_batches_are_held_and_go_on_with_the_next_that_there_is(
+    relayer: Relayer, seal_jobs: SealJobs
+) -> None:
+    await seal_jobs([0])
+    genuine = relayer.registry.chain_id
+    await relayer.rpc.call("anvil_setChainId", [1])
+    with pytest.raises(WrongChainError, match="no node is of chain"):
+        await relayer.send()
+    assert await relayer.batch() == ("held", "provider")
+    ((detail,),) = await relayer.rows("SELECT detail FROM batches")
+    assert f"it is of chain 1, not {genuine}" in detail
+    assert await relayer.rows("SELECT 1 FROM chain_txs") == []
+    await relayer.rpc.call("anvil_setChainId", [genuine])
+    relayer.clock.now += HELD_FOR
+    await relayer.send()
     await relayer.finalize()
     assert await relayer.batch() == ("final", None)
 

@@ -57,6 +57,9 @@ class Source:
     async def leave(self, conn: Connection, batch_id: UUID) -> Leave:
         return self.leaves
 
+    async def halted(self, conn: Connection, trouble: str) -> None:
+        self.told.append(("halted", trouble))
+
     async def sending(self, conn: Connection, batch_id: UUID) -> bool:
         await self._tell(conn, batch_id, "sending")
         return True

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretBytes
 
 from chaos.life import KilledError, Life, MortalBlobStore, MortalDatabase, MortalRpc
-from relayer.app import on_chain, with_key
+from relayer.app import with_key
 from relayer.batches.batcher import Batcher
 from relayer.batches.handlers import on_final_event
 from relayer.batches.head_watch import HeadWatch
@@ -111,7 +111,7 @@ class Process:
         )
         self._passes = {
             "batcher": batcher.run_pass,
-            "sender": on_chain(providers, with_key(signer, send)),
+            "sender": with_key(signer, send),
             "indexer": indexer.run_pass,
         }
 
