@@ -10,9 +10,14 @@ from typing import Any
 
 import snapshot
 
-from relayer.batches.advice import HOLDS, HUMAN, Advice
+from relayer.batches.advice import HOLDS, HUMAN, NONCE, Advice
 
 TARGET = snapshot.ROOT / "docs/runbook.md"
+TABLES: Mapping[str, Mapping[Any, Advice]] = {
+    "held": HOLDS,
+    "needs_human": HUMAN,
+    "nonce": {"refused": NONCE},
+}
 BEGIN, END = "<!-- written by `make runbook` -->", "<!-- end -->"
 
 
@@ -20,11 +25,11 @@ def sections() -> Iterator[str]:
     """The list of all reasons, and a section for each."""
     yield "| state | reason | |"
     yield "|---|---|---|"
-    for state, table in (("held", HOLDS), ("needs_human", HUMAN)):
+    for state, table in TABLES.items():
         for reason, advice in table.items():
             yield f"| `{state}` | [`{reason}`](#{state}-{reason}) | {_first_sentence(advice.why)} |"
-    yield from _written("held", HOLDS)
-    yield from _written("needs_human", HUMAN)
+    for state, table in TABLES.items():
+        yield from _written(state, table)
 
 
 def _written(state: str, table: Mapping[Any, Advice]) -> Iterator[str]:

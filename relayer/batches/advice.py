@@ -1,6 +1,6 @@
 """What an operator is told about a batch that waits: at the shell, and in `docs/runbook.md`, which is written from here.
 
-Commands name the batch as BATCH.
+Commands name the batch as BATCH, and the slot of a nonce without one as NONCE.
 """
 
 from dataclasses import dataclass
@@ -151,6 +151,18 @@ HUMAN: dict[HumanReason, Advice] = {
         never="Leave it: its jobs are `confirming` until one of the two is done.",
     ),
 }
+
+
+NONCE = Advice(
+    why="A nonce that is to be used up by nothing: it fills a gap, or its batch was confirmed otherwise. Nodes refuse its "
+    "transaction, and everything above it waits.",
+    look="`class` and `answer` of its attempts in `jobseal admin chain explain NONCE`, and whether any node knows a hash of "
+    "it.",
+    do="Mend what the nodes complain of: a node's limit, its chain, a setting of the fees. Then "
+    '`jobseal admin chain retry NONCE --reason "…"`: the same bytes are sent again.',
+    never="Send a transaction of your own on that nonce: it would count as somebody else's use of the key.",
+)
+"""What is told of a nonce that nodes refuse and no batch that waits shows; commands name its slot as NONCE."""
 
 
 def advice(state: str, reason: str | None) -> Advice | None:

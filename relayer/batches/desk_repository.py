@@ -137,6 +137,14 @@ async def set_sending(conn: AsyncConnection[TupleRow], batch_id: UUID) -> None:
     await conn.execute(_TRY_AGAIN, [batch_id])
 
 
+async def send_again(conn: AsyncConnection[TupleRow], slot_id: UUID) -> None:
+    """Let what was signed for a nonce be sent again, however often nodes refused it."""
+    await conn.execute(
+        "UPDATE tx_attempts SET refusals = 0, last_class = NULL, last_broadcast_at = NULL WHERE chain_tx_id = %s",
+        [slot_id],
+    )
+
+
 async def set_cancelled(conn: AsyncConnection[TupleRow], batch_id: UUID, detail: str) -> None:
     """Stop a batch that has no nonce."""
     await conn.execute(

@@ -8,9 +8,10 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
-from relayer.batches import desk, registry_state
+from relayer.batches import desk, nonce_desk, registry_state
 from relayer.batches.desk import DeskError
 from relayer.batches.desk_repository import WaitingBatch
+from relayer.batches.nonce_desk import RefusedNonce
 from relayer.chain.rpc import JsonRpc
 from relayer.model.clock import Clock
 from relayer.store import registries
@@ -39,6 +40,29 @@ class Operations:
     async def retry(self, batch_id: UUID) -> WaitingBatch:
         """Let a batch go on, as `desk.retry` does; give it as it is now."""
         return await self._do("batch.retried", batch_id, lambda conn: desk.retry(conn, batch_id))
+
+    async def retry_nonce(self, slot_id: UUID) -> RefusedNonce:
+        """Let what was signed for a nonce be sent again, as `nonce_desk.retry` does; give it as it was."""
+        async with self.db.transaction() as conn:
+            refused = await nonce_desk.retry(conn, slot_id)
+            slot, newest = refused.slot, refused.slot.newest
+            before = {"class": newest and newest.last_class, "refusals": newest and newest.refusals}
+            await audit.record(
+                conn,
+                self._event(
+                    "nonce.retried",
+                    Target("nonce", str(slot_id)),
+                    before=before,
+                    after={"class": None, "refusals": 0},
+                    facts={
+                        "chain_id": refused.account.chain_id,
+                        "sender": f"0x{refused.account.address.hex()}",
+                        "nonce": slot.nonce,
+                        "was": before["class"],
+                    },
+                ),
+            )
+        return refused
 
     async def cancel(self, batch_id: UUID) -> WaitingBatch:
         """Stop a batch, as `desk.cancel` does; give it as it is now."""

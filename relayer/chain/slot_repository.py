@@ -105,6 +105,15 @@ ORDER BY a.gas_limit
 """
 
 
+async def accounts(conn: Connection) -> list[Account]:
+    """Give every account that has a slot which is not settled."""
+    cursor = await conn.execute(
+        """SELECT DISTINCT chain_id, sender FROM chain_txs
+           WHERE state IN ('reserved', 'signed', 'broadcast', 'included') ORDER BY chain_id, sender"""
+    )
+    return [Account(chain_id, sender) for chain_id, sender in await cursor.fetchall()]
+
+
 async def open_slots(conn: Connection, account: Account) -> list[Slot]:
     """Give the slots that are not settled, in nonce order, with everything signed for them."""
     cursor = await conn.execute(_OPEN_SLOTS, [account.chain_id, account.address])

@@ -9,11 +9,12 @@ from uuid import UUID
 
 import typer
 
-from relayer.batches import desk, registry_state, repository
-from relayer.batches.advice import Advice, advice
+from relayer.batches import desk, nonce_desk, registry_state, repository
+from relayer.batches.advice import NONCE, Advice, advice
 from relayer.batches.chain_view import ChainView, look
 from relayer.batches.desk import Explanation
 from relayer.batches.desk_repository import WaitingBatch
+from relayer.batches.nonce_desk import RefusedNonce
 from relayer.batches.operations import Operations
 from relayer.batches.registry_state import RegistryState
 from relayer.chain.connect import best_node
@@ -30,7 +31,9 @@ from relayer.tenants.audit import instant
 
 app = typer.Typer(help="Batches that wait, for themselves or for a human.", no_args_is_help=True)
 
-BatchId = Annotated[str, typer.Argument(metavar="BATCH", help="The batch's id, as `list` shows it.")]
+BatchId = Annotated[
+    str, typer.Argument(metavar="BATCH", help="The id of the batch, or of the nonce, as `list` shows it.")
+]
 Reason = Annotated[
     str, typer.Option(help="Why, in a line of up to 200 characters; the audit log keeps it for ever.")
 ]
@@ -49,15 +52,17 @@ class _Found:
 @app.command("list")
 @one_line_errors
 def list_batches(*, as_json: Json = False) -> None:
-    """List what is held or needs a human, the oldest first."""
+    """List what is held or needs a human, the oldest first, and the nonces that nodes refuse beside it."""
 
-    async def work(session: Session) -> Sequence[WaitingBatch]:
+    async def work(session: Session) -> tuple[Sequence[WaitingBatch], Sequence[RefusedNonce]]:
         async with session.db.transaction() as conn:
-            return await desk.list_waiting(conn)
+            return await desk.list_waiting(conn), await nonce_desk.list_refused(conn)
 
-    batches = administer(work)
+    batches, nonces = administer(work)
     if as_json:
-        show_json([_document(batch) for batch in batches])
+        show_json(
+            {"batches": [_document(batch) for batch in batches], "nonces": [_refused(one) for one in nonces]}
+        )
         return
     now = utc_now()
     show_table(
@@ -67,6 +72,10 @@ def list_batches(*, as_json: Json = False) -> None:
             for one in batches
         ],
     )
+    if nonces:
+        rows = [_refused(one) for one in nonces]
+        say("")
+        show_table(list(rows[0]), [list(row.values()) for row in rows])
 
 
 @app.command()
@@ -78,8 +87,10 @@ def explain(batch: BatchId, *, as_json: Json = False) -> None:
     """
     wanted = _id(batch)
 
-    async def work(session: Session) -> _Found:
+    async def work(session: Session) -> _Found | RefusedNonce:
         async with session.db.transaction() as conn:
+            if (refused := await nonce_desk.find(conn, wanted)) is not None:
+                return refused
             record = await desk.explain(conn, wanted)
             registry_id = await repository.registry_of(conn, wanted)
             state = await registry_state.read(conn, registry_id)
@@ -95,6 +106,9 @@ def explain(batch: BatchId, *, as_json: Json = False) -> None:
             return _Found(record, state, None, str(error))
 
     found = administer(work)
+    if isinstance(found, RefusedNonce):
+        _explain_nonce(found, as_json=as_json)
+        return
     told = advice(found.record.batch.state, found.record.batch.reason)
     if as_json:
         show_json(_explained(found, told))
@@ -108,13 +122,48 @@ def explain(batch: BatchId, *, as_json: Json = False) -> None:
             say("")
             show_table(list(rows[0]), [list(row.values()) for row in rows])
     if told is not None:
-        _tell(told, wanted)
+        _tell(told, "BATCH", wanted)
+
+
+def _explain_nonce(refused: RefusedNonce, *, as_json: bool) -> None:
+    attempts = [
+        {
+            "purpose": attempt.purpose,
+            "hash": _hex(attempt.hash),
+            "gas_limit": attempt.gas_limit,
+            "max_fee": str(attempt.fee.max_fee),
+            "max_tip": str(attempt.fee.max_tip),
+            "sent_at": instant(attempt.last_broadcast_at),
+            "class": attempt.last_class,
+            "answer": attempt.last_answer,
+            "refusals": attempt.refusals,
+        }
+        for attempt in refused.slot.attempts
+    ]
+    if as_json:
+        show_json({"nonce": _refused(refused), "attempts": attempts, "advice": vars(NONCE)})
+        return
+    show_fields(_refused(refused))
+    say("")
+    show_table(list(attempts[0]), [list(row.values()) for row in attempts])
+    _tell(NONCE, "NONCE", refused.slot.id)
 
 
 @app.command()
 @one_line_errors
 def retry(batch: BatchId, *, reason: Reason) -> None:
-    """Let a batch go on: by a new nonce, or by sending again what was signed for the one it has."""
+    """Let a batch go on: by a new nonce, or by sending again what was signed for the one it has; also a refused nonce."""
+    wanted = _id(batch)
+
+    async def retry_nonce(session: Session) -> RefusedNonce | None:
+        async with session.db.transaction() as conn:
+            if await nonce_desk.find(conn, wanted) is None:
+                return None
+        return await Operations(session.db, utc_now, session.origin, reason).retry_nonce(wanted)
+
+    if (refused := administer(retry_nonce)) is not None:
+        say(f"nonce {refused.slot.nonce} is sent again; the relayer goes on with it")
+        return
     after = _act(batch, reason, lambda operations, one: operations.retry(one))
     say(f"batch {after.id} is {after.state}; the relayer goes on with it")
 
@@ -262,10 +311,25 @@ def _registry(state: RegistryState) -> dict[str, Any]:
     }
 
 
-def _tell(told: Advice, batch: UUID) -> None:
+def _refused(one: RefusedNonce) -> dict[str, Any]:
+    slot, newest = one.slot, one.slot.newest
+    return {
+        "id": str(slot.id),
+        "chain_id": one.account.chain_id,
+        "sender": _hex(one.account.address),
+        "nonce": slot.nonce,
+        "purpose": slot.purpose,
+        "state": slot.state,
+        "batch": None if slot.batch_id is None else str(slot.batch_id),
+        "class": None if newest is None else newest.last_class,
+        "answer": None if newest is None else newest.last_answer,
+    }
+
+
+def _tell(told: Advice, placeholder: str, name: UUID) -> None:
     say("")
-    for name, sentence in vars(told).items():
-        say(f"{name + ':':<7}{sentence.replace('BATCH', str(batch))}")
+    for member, sentence in vars(told).items():
+        say(f"{member + ':':<7}{sentence.replace(placeholder, str(name))}")
 
 
 def _age(since: datetime, now: datetime) -> str:

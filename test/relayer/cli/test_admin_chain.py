@@ -14,7 +14,7 @@ import pytest
 from eth_hash.backends.pysha3 import keccak256
 from typer.testing import CliRunner, Result
 
-from relayer.batches.advice import HUMAN
+from relayer.batches.advice import HUMAN, NONCE
 from relayer.batches.reasons import HoldReason, HumanReason
 from relayer.chain.registry import RegistryClient
 from relayer.cli.admin.app import app
@@ -90,18 +90,20 @@ class Operator:
         ((count,),) = self.rows.execute("SELECT count(*) FROM batches").fetchall()
         return int(count)
 
-    def slot(self, batch_id: UUID, state: str, *, nonce: int = 7, settled: int | None = None) -> None:
+    def slot(self, batch_id: UUID | None, state: str, *, nonce: int = 7, settled: int | None = None) -> None:
         slot = new_id()
+        purpose = "fill" if batch_id is None else "confirm_batch"
         self.rows.execute(
             """INSERT INTO chain_txs (id, chain_id, sender, nonce, purpose, batch_id, target, calldata, state,
                                       lease_epoch, created_at, updated_at, settled_number, settled_hash)
-               VALUES (%(id)s, %(chain)s, %(sender)s, %(nonce)s, 'confirm_batch', %(batch)s, %(target)s, '\\x00', %(state)s,
+               VALUES (%(id)s, %(chain)s, %(sender)s, %(nonce)s, %(purpose)s, %(batch)s, %(target)s, '\\x00', %(state)s,
                        1, now(), now(), %(settled)s, %(hash)s)""",
             {
                 "id": slot,
                 "chain": self.anvil.chain_id,
                 "sender": bytes(20),
                 "nonce": nonce,
+                "purpose": purpose,
                 "batch": batch_id,
                 "target": self.registry,
                 "state": state,
@@ -112,8 +114,8 @@ class Operator:
         self.rows.execute(
             """INSERT INTO tx_attempts (hash, chain_tx_id, raw, gas_limit, max_fee_per_gas, max_priority_fee_per_gas,
                                         created_at, purpose, last_class, last_answer, refusals)
-               VALUES (%s, %s, '\\x02', 90000, 30, 2, now(), 'confirm_batch', 'unknown', 'computer says no', 3)""",
-            [keccak256(batch_id.bytes), slot],
+               VALUES (%s, %s, '\\x02', 90000, 30, 2, now(), %s, 'unknown', 'computer says no', 3)""",
+            [keccak256(slot.bytes), slot, purpose],
         )
 
     def confirm(self, seal: Seal) -> None:
@@ -160,13 +162,13 @@ def operator(
 
 
 def test_what_waits_is_listed_the_oldest_first(operator: Operator) -> None:
-    assert operator.reads("list") == []
+    assert operator.reads("list") == {"batches": [], "nonces": []}
     held, _ = operator.batch("held", "paused")
     operator.batch("sealed")
     human, seal = operator.batch("needs_human", "gas", tickets=5)
     operator.slot(human, "broadcast")
-    assert [one["id"] for one in operator.reads("list")] == [str(held), str(human)]
-    shown = operator.reads("list")[1]
+    assert [one["id"] for one in operator.reads("list")["batches"]] == [str(held), str(human)]
+    shown = operator.reads("list")["batches"][1]
     assert (shown["state"], shown["reason"], shown["detail"]) == ("needs_human", "gas", "in words")
     assert (shown["jobs"], shown["nonce"], shown["slot_state"]) == (5, 7, "broadcast")
     assert shown["root"] == f"0x{seal.root.hex()}"
@@ -216,6 +218,44 @@ def test_without_a_node_the_record_is_explained_all_the_same(operator: Operator)
     del operator.environment["JOBSEAL_CHAIN_RPC_URLS"]
     told = operator.reads("explain", str(batch))
     assert "JOBSEAL_CHAIN_RPC_URLS" in told["chain"]["not_asked"]
+
+
+def test_a_refused_nonce_without_a_batch_that_waits_is_shown_explained_and_sent_again(
+    operator: Operator,
+) -> None:
+    stopped, _ = operator.batch("needs_human", "unknown_answer")
+    operator.slot(stopped, "broadcast", nonce=6)
+    operator.slot(None, "signed", nonce=7)
+    (refused,) = operator.reads("list")["nonces"]
+    assert (refused["nonce"], refused["purpose"], refused["class"], refused["batch"]) == (
+        7,
+        "fill",
+        "unknown",
+        None,
+    )
+    assert re.search(rf"{refused['id']} .* 7 +fill +signed +- +unknown", operator.does("list").stdout)
+    told = operator.reads("explain", refused["id"])
+    assert (told["nonce"], told["attempts"][0]["refusals"], told["advice"]) == (refused, 3, vars(NONCE))
+    assert (
+        f"jobseal admin chain retry {refused['id']} --reason"
+        in operator.does("explain", refused["id"]).stderr
+    )
+    assert (
+        "nonce 7 is sent again"
+        in operator.does("retry", refused["id"], "--reason", "the cap is raised").stderr
+    )
+    assert operator.reads("list")["nonces"] == []
+    assert operator.rows.execute(
+        "SELECT last_class, refusals FROM tx_attempts ORDER BY refusals"
+    ).fetchall() == [
+        (None, 0),
+        ("unknown", 3),
+    ]
+    (event,) = [one for one in operator.audited() if one["action"] == "nonce.retried"]
+    assert event["targets"] == [{"type": "nonce", "id": refused["id"], "name": None}]
+    assert (event["metadata"]["nonce"], event["metadata"]["reason"]) == (7, "the cap is raised")
+    # Its refusals are forgotten: there is nothing to retry.
+    assert "there is no batch" in operator.refuses("retry", refused["id"], "--reason", "again")
 
 
 def test_every_reason_is_explained(operator: Operator) -> None:
@@ -316,6 +356,6 @@ def test_the_runbook_has_a_section_for_each_reason() -> None:
     """What they say is compared by `make lint`."""
     page = (Path(__file__).parents[3] / "docs/runbook.md").read_text()
     titles = set(re.findall(r"^### (\w+): (\w+)$", page, re.MULTILINE))
-    assert titles == {("held", reason.value) for reason in HoldReason} | {
+    assert titles == {("nonce", "refused")} | {("held", reason.value) for reason in HoldReason} | {
         ("needs_human", reason.value) for reason in HumanReason
     }
