@@ -17,6 +17,8 @@ import structlog
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
+from relayer.model.breaker import Monotonic
+
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 60.0
 _OPEN_WITHIN_S = 10.0
@@ -37,18 +39,23 @@ class HeadBell:
     Args:
         url: ws or wss address; messages name it without path, query and credentials.
         rung: is set at every announcement, and when the line is up again.
+        silence: for how many seconds a line may announce nothing while polling finds blocks.
+        clock: gives the seconds by which silence is measured.
 
     Raises:
         ValueError: `url` is no ws or wss address.
 
     """
 
-    def __init__(self, url: str, rung: asyncio.Event, *, silence: float = _SILENCE_S) -> None:
+    def __init__(
+        self, url: str, rung: asyncio.Event, *, silence: float = _SILENCE_S, clock: Monotonic = time.monotonic
+    ) -> None:
         self.address = _address(url)
         self._url = url
         self._rung = rung
         self._silence = silence
-        self._heard = time.monotonic()
+        self._clock = clock
+        self._heard = clock()
         self._connection: ClientConnection | None = None
 
     async def listen(self) -> None:
@@ -64,7 +71,7 @@ class HeadBell:
                     pause = _FIRST_PAUSE_S
                     async for _ in connection:
                         # The first message is the answer to the subscription: blocks may have come before it.
-                        self._heard = time.monotonic()
+                        self._heard = self._clock()
                         self._rung.set()
                 reason = "closed"
             except (OSError, TimeoutError, WebSocketException) as error:
@@ -76,10 +83,10 @@ class HeadBell:
 
     async def found(self, blocks: int) -> None:
         """Note that polling found so many new blocks; a line that announced none for too long is made anew."""
-        if not blocks or self._connection is None or time.monotonic() - self._heard < self._silence:
+        if not blocks or self._connection is None or self._clock() - self._heard < self._silence:
             return
         _log.warning("head_bell_silent", node=self.address)
-        self._heard = time.monotonic()
+        self._heard = self._clock()
         with suppress(WebSocketException):
             await self._connection.close()
 

@@ -7,9 +7,9 @@ from typing import Any
 import psycopg
 import pytest
 from chaos import judge
-from chaos.catalogue import CATALOGUE
+from chaos.catalogue import CATALOGUE, Trouble
 from chaos.run import Report, Run, run
-from chaos.world import Connections, begin
+from chaos.world import Connections, World, begin
 from ground import Ground
 
 SEEDS = 25
@@ -43,6 +43,24 @@ async def test_a_seed_repeats_its_run(
 def test_every_trouble_has_a_name_of_its_own() -> None:
     names = [(trouble.kind, trouble.name) for trouble in CATALOGUE]
     assert len(names) == len(set(names))
+
+
+async def test_without_a_bell_polling_goes_on_and_the_silence_is_noticed(
+    deployed: Ground,
+    opened: Connections,
+    tmp_path: Path,
+    empty: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def refuse(world: World) -> None:
+        world.sockets.refusing = True
+        world.sockets.drop()
+
+    monkeypatch.setattr("chaos.run._HEARS_WITHIN_S", 0.01)
+    empty()
+    report = await run(deployed, opened, tmp_path, 0, [Trouble("H sockets", "refused for good", refuse)])
+    assert report.flaws == ["the leader is not told of new blocks any more"]
+    assert all(one.blocks is not None for one in report.recoveries)
 
 
 WRONG = {

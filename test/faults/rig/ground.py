@@ -37,7 +37,7 @@ class Ground:
     password_file: Path
     ours: bytes = OURS
     theirs: bytes = THEIRS
-    _snapshot: str = field(default="")
+    _deployed: str = field(default="")
 
     def rpc(self, method: str, *params: Any) -> Any:
         request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
@@ -49,12 +49,12 @@ class Ground:
         return answer["result"]
 
     def reset(self) -> None:
-        """Take the chain back to where it was after the deployment, and make blocks enough for reorganisations."""
-        if self._snapshot:
-            self.rpc("evm_revert", self._snapshot)
-        self.rpc("anvil_dropAllTransactions")
-        self._snapshot = self.rpc("evm_snapshot")
-        # After it: a reorganisation that goes back past a snapshot forgets it.
+        """Take the chain back to where it was after the deployment, and make blocks enough for reorganisations.
+
+        The node begins anew: after a snapshot it keeps the states of blocks that are gone, until it forgets others for them.
+        """
+        self.rpc("anvil_reset")
+        self.rpc("anvil_loadState", self._deployed)
         self.rpc("anvil_mine", hex(_BLOCKS_BELOW), "0xc")
 
     def signer(self) -> KeystoreSigner:
@@ -75,4 +75,5 @@ def ground(folder: Path) -> Iterator[Ground]:
         here.rpc("evm_setAutomine", False)
         for account in (OURS, THEIRS):
             here.rpc("anvil_setBalance", f"0x{account.hex()}", hex(100 * ETHER))
+        here._deployed = here.rpc("anvil_dumpState")
         yield here

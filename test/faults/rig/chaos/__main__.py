@@ -16,7 +16,7 @@ import uvloop
 from ground import Ground, ground
 
 from chaos.reports import append, read
-from chaos.run import run
+from chaos.run import Report, run
 from chaos.store import Store, store
 from chaos.table import table
 from chaos.world import connections
@@ -64,7 +64,10 @@ async def _runs(seeds: Sequence[int], database: Store, here: Ground, folder: Pat
     async with connections(here, database.owner, database.relayer) as opened:
         for seed in seeds:
             database.empty()
-            report = await run(here, opened, folder / str(seed), seed)
+            try:
+                report = await run(here, opened, folder / str(seed), seed)
+            except Exception as error:  # noqa: BLE001 - the other seeds are run all the same
+                report = Report(seed, flaws=[f"it broke off: {error!r}"])
             for flaw in report.flaws:
                 say(f"seed {seed}: {flaw}")
             append(file, report)

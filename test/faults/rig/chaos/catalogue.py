@@ -21,7 +21,7 @@ from faultproxy.proxy import FaultProxy
 from faultproxy.scope import Only
 from faultproxy.signing import AlteredRequest, HighS, OtherKey
 from faultproxy.view import Lag
-from ground import THEIRS
+from ground import ETHER, THEIRS
 
 from chaos.world import FINAL_AFTER, World
 from relayer.batches import desk
@@ -235,6 +235,8 @@ _base_fee("base fee above the cap and back", 900 * GWEI)
 
 @_trouble("E mempool", "our key used elsewhere", "foreign_nonce")
 async def _foreign_nonce(world: World) -> None:
+    if await world.chain.balance(world.ground.ours) < ETHER:
+        return  # Whoever has the key cannot pay either.
     nonce = await world.nonce()
     for pool in world.pools:
         pool.forget()
@@ -354,6 +356,50 @@ _reading("no answers", Lose(Loss.CLOSED, before=True))
 _reading("another chain", OtherChain(1))
 for _dialect in DIALECTS:
     _reading(f"one block of logs at once, as {_dialect} says it", RangeLimit(1, _dialect), slice(None))
+
+
+# --- H: the lines that tell of new blocks -----------------------------------------------------------------
+
+
+@_trouble("H sockets", "cut")
+async def _cut_sockets(world: World) -> None:
+    world.sockets.drop()
+
+
+@_trouble("H sockets", "those that are open fall silent for good")
+async def _stalled_sockets(world: World) -> None:
+    world.sockets.stall()
+
+
+@_trouble("H sockets", "silent")
+async def _silent_sockets(world: World) -> Stop:
+    world.sockets.silent = True
+
+    async def stop() -> None:
+        world.sockets.silent = False
+
+    return stop
+
+
+@_trouble("H sockets", "cut and refused")
+async def _refused_sockets(world: World) -> Stop:
+    world.sockets.refusing = True
+    world.sockets.drop()
+
+    async def stop() -> None:
+        world.sockets.refusing = False
+
+    return stop
+
+
+@_trouble("H sockets", "every message twice")
+async def _doubled_sockets(world: World) -> Stop:
+    world.sockets.doubling = True
+
+    async def stop() -> None:
+        world.sockets.doubling = False
+
+    return stop
 
 
 # --- I: the contract ---------------------------------------------------------------------------------------

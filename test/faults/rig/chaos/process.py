@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -19,6 +22,7 @@ from relayer.batches.source import BatchSource
 from relayer.batches.state_fallback import StateFallback
 from relayer.chain.fee import GWEI
 from relayer.chain.fees import Fees
+from relayer.chain.head_bell import HeadBell, HeadBells
 from relayer.chain.health import HealthPolicy
 from relayer.chain.indexer import LEASE as INDEXER_LEASE
 from relayer.chain.indexer import Indexer
@@ -26,6 +30,7 @@ from relayer.chain.providers import Providers
 from relayer.chain.second_scan import SecondScanPolicy
 from relayer.chain.sender import Sender
 from relayer.chain.sender_metrics import SenderMetrics
+from relayer.leading import Pass
 from relayer.model.errors import JobsealError
 from relayer.settings import BatcherSettings
 from relayer.store import leases
@@ -55,6 +60,8 @@ class Process:
         self._epochs: dict[str, int] = {}
         self._deaths = 0
         self._blobs = MortalBlobStore(world.folder)
+        self._line: asyncio.Task[None] | None = None
+        self.rung = asyncio.Event()
         self.live(Life())
         self._build()
 
@@ -93,6 +100,8 @@ class Process:
             clock=world.clock,
         )
         releaser = Releaser(self._db, world.clock)
+        line = world.connections.proxies[0].sockets.url
+        self._bell = HeadBell(line, self.rung, clock=world.clock.monotonic)
 
         async def send(epoch: int) -> int:
             return await releaser.run_pass(epoch) + await sender.run_pass(epoch)
@@ -109,11 +118,36 @@ class Process:
             lost=StateFallback(self._db, registry, lease=INDEXER_LEASE, clock=world.clock),
             second=SecondScanPolicy(_SECOND_SCAN_BLOCKS, _SECOND_SCAN_AFTER),
         )
-        self._passes = {
+        self._passes: dict[str, Pass] = {
             "batcher": batcher.run_pass,
             "sender": with_key(signer, send),
-            "indexer": indexer.run_pass,
+            "indexer": HeadBells([self._bell], self.rung).watching(indexer.run_pass),
         }
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        """Have a line to the first node, which tells of new blocks."""
+        self._line = asyncio.create_task(self._bell.listen())
+        try:
+            yield
+        finally:
+            await self._hang_up()
+
+    async def _hang_up(self) -> None:
+        assert self._line is not None
+        self._line.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._line
+
+    async def hears(self, within: float) -> bool:
+        """Whether the bell rings in so many seconds."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.rung.wait(), within)
+        return self.rung.is_set()
+
+    def pass_of(self, loop: str) -> Pass:
+        """Give one pass of a loop."""
+        return self._passes[loop]
 
     async def lead(self) -> None:
         """Take every lease, whoever holds it."""
@@ -124,15 +158,23 @@ class Process:
                 assert epoch is not None
                 self._epochs[loop] = epoch
 
+    async def _rise(self) -> None:
+        """Start again, as the next process does, and lead."""
+        self.life.rise()
+        self._deaths += 1
+        if self._line is not None:
+            await self._hang_up()
+        self._build()
+        if self._line is not None:
+            self._line = asyncio.create_task(self._bell.listen())
+        await self.lead()
+
     async def run(self, loop: str) -> str:
         """Do one pass; say how much it did, or what stopped it. A process that died is started again, and leads."""
         try:
             return str(await self._passes[loop](self._epochs[loop]))
         except KilledError:
-            self.life.rise()
-            self._deaths += 1
-            self._build()
-            await self.lead()
+            await self._rise()
             return "killed"
         except JobsealError as error:
             return type(error).__name__

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,9 @@ _MOST_STEPS = 120
 _MOST_TROUBLES = 4
 _LONGEST = 8
 _WAKE_BLOCKS = 8
+# A line that broke is made anew after a second, or a few.
+_HEARS_WITHIN_S = 2
+_MOST_TRIES = 8
 
 
 @dataclass
@@ -83,6 +87,12 @@ class Run:
         return _Planned(trouble, begins, begins + self._random.randint(1, _LONGEST))
 
     async def run(self) -> Report:
+        async with AsyncExitStack() as lines:
+            for process in self._world.processes:
+                await lines.enter_async_context(process.listening())
+            return await self._run()
+
+    async def _run(self) -> Report:
         step = 0
         while step < _MOST_STEPS:
             await self._troubles(step)
@@ -100,11 +110,24 @@ class Run:
                     break
         else:
             self._report.flaws.append(f"it did not come to rest within {_MOST_STEPS} steps")
+        if not await self._is_told_of_blocks():
+            self._report.flaws.append("the leader is not told of new blocks any more")
         self._report.steps = step
         self._note(step, f"calls {[len(proxy.calls) for proxy in self._world.connections.proxies]}")
         asks = frozenset[str]().union(*(planned.trouble.asks for planned in self._plan))
         self._report.flaws += await judge.flaws(self._world, asks)
         return self._report
+
+    async def _is_told_of_blocks(self) -> bool:
+        """Whether the leader hears of a new block, or polling has its line made anew."""
+        leader = self._world.leader
+        for _ in range(_MOST_TRIES):
+            leader.rung.clear()
+            await self._world.pass_block()
+            if await leader.hears(_HEARS_WITHIN_S):
+                return True
+            await leader.run("indexer")
+        return False
 
     async def _troubles(self, step: int) -> None:
         for planned in self._plan:

@@ -13,6 +13,7 @@ from uuid import UUID
 from faultproxy.chain import Chain
 from faultproxy.pool import GethPool
 from faultproxy.proxy import FaultProxy
+from faultproxy.sockets import SocketServer
 from faultproxy.view import Finality
 from ground import Ground
 from pydantic import SecretStr
@@ -133,6 +134,7 @@ class World:
         for proxy, finality, pool in zip(self.connections.proxies, self.finality, self.pools, strict=True):
             proxy.faults[:] = [finality, pool]
             proxy.calls.clear()
+            proxy.sockets.heal()
         self.connections.signing.faults.clear()
         self.chain = Chain(first, self.ground.registry)
         self.processes = [
@@ -145,6 +147,11 @@ class World:
     @property
     def leader(self) -> Process:
         return self.processes[0]
+
+    @property
+    def sockets(self) -> SocketServer:
+        """Where the processes are told of new blocks."""
+        return self.connections.proxies[0].sockets
 
     @property
     def client(self) -> RegistryClient:

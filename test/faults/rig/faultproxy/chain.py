@@ -51,6 +51,9 @@ class Chain:
         """Let time on the chain run ahead."""
         await self._call("evm_increaseTime", hex(seconds))
 
+    async def balance(self, account: bytes) -> int:
+        return int(await self._call("eth_getBalance", f"0x{account.hex()}", "latest"), 16)
+
     async def set_balance(self, account: bytes, wei: int) -> None:
         await self._call("anvil_setBalance", f"0x{account.hex()}", hex(wei))
 

@@ -13,8 +13,8 @@ from websockets.http11 import Request, Response
 class SocketServer:
     """Carries each client's frames to a connection of its own to the node.
 
-    `silent`: what the node says is swallowed, while the connection lives on. `doubling`: everything that it says is said
-    twice. `refusing`: new connections are answered with 503.
+    `silent`: what the node says is swallowed, while the connections live on; after `stall` it is on those that are open.
+    `doubling`: everything that it says is said twice. `refusing`: new connections are answered with 503.
     """
 
     def __init__(self, upstream: str) -> None:
@@ -25,6 +25,7 @@ class SocketServer:
         self._upstream = upstream
         self._server: Server | None = None
         self._clients: set[ServerConnection] = set()
+        self._stalled: set[ServerConnection] = set()
         self._port = 0
 
     @property
@@ -41,6 +42,15 @@ class SocketServer:
         self.drop()
         self._server.close()
         await self._server.wait_closed()
+
+    def heal(self) -> None:
+        """Be without faults, and without the connections that suffered from them."""
+        self.silent = self.doubling = self.refusing = False
+        self.drop()
+
+    def stall(self) -> None:
+        """Say nothing more on the connections that are open."""
+        self._stalled |= self._clients
 
     def drop(self) -> None:
         """Cut every connection, without a closing handshake."""
@@ -65,9 +75,11 @@ class SocketServer:
                     back.cancel()
         finally:
             self._clients.discard(client)
+            self._stalled.discard(client)
 
     async def _carry_back(self, node: ClientConnection, client: ServerConnection) -> None:
         with suppress(ConnectionClosed):
             async for frame in node:
-                for _ in range(0 if self.silent else 2 if self.doubling else 1):
+                silent = self.silent or client in self._stalled
+                for _ in range(0 if silent else 2 if self.doubling else 1):
                     await client.send(frame)
