@@ -16,24 +16,28 @@ import pytest
 from api.app import Settings, create_app
 from relayer.limits.lockout import LockoutRule
 from relayer.limits.policy import Policy
+from relayer.model.ids import to_public
 from relayer.store.database import Database
+from relayer.tenants.key_service import NewKey
+from relayer.tenants.keys import KEY_PREFIX
 from relayer.tenants.scopes import Scope
 from relayer.tenants.service import TenantService
 
 from .conftest import KEYS, ROOM, Caller, Engine, listening, serving, set_limits
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
+HOOKS = Path(__file__).with_name("schemathesis_hooks.py")
 
 
 @pytest.fixture
-async def secret(owner_db: Database, engine: Engine, settings: Settings) -> str:
+async def key(owner_db: Database, engine: Engine, settings: Settings) -> NewKey:
     """A key for everything, of a tenant of the platform's own that has a job in each of the states that matter."""
     tenants = TenantService(owner_db, KEYS)
     tenant = await tenants.create_tenant("operator", is_operator=True)
     await set_limits(owner_db, tenant, ROOM)
-    key = (await tenants.create_key(tenant, "test", Scope)).secret
+    key = await tenants.create_key(tenant, "test", Scope)
     async with serving(create_app(settings)) as client:
-        acme = Caller(client, key)
+        acme = Caller(client, key.secret)
         jobs = [await acme.submitted(str(number)) for number in range(3)]
     await engine.fail(jobs[0])
     await engine.complete(jobs[1], b"{}")
@@ -49,7 +53,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("api.app.LockoutRule", partial(LockoutRule, failures=1_000_000))
 
 
-def run(settings: Settings, secret: str, folder: Path, *arguments: str) -> None:
+def run(settings: Settings, key: NewKey, folder: Path, *arguments: str) -> None:
     quick = settings.api.model_copy(
         update={
             "max_wait_seconds": 0,
@@ -65,7 +69,7 @@ def run(settings: Settings, secret: str, folder: Path, *arguments: str) -> None:
                 f"--config-file={CONFIG}",
                 "run",
                 f"{address}/openapi.json",
-                f"--header=Authorization: Bearer {secret}",
+                f"--header=Authorization: Bearer {key.secret}",
                 *([] if seed is None else [f"--seed={seed}"]),
                 *arguments,
             ],
@@ -73,14 +77,15 @@ def run(settings: Settings, secret: str, folder: Path, *arguments: str) -> None:
             text=True,
             check=False,
             cwd=folder,
+            env=os.environ | {"SCHEMATHESIS_HOOKS": str(HOOKS), "OWN_KEY_ID": to_public(KEY_PREFIX, key.id)},
         )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_api_is_as_it_describes_itself(settings: Settings, secret: str, tmp_path: Path) -> None:
-    run(settings, secret, tmp_path, "--phases=fuzzing,stateful", "--max-examples=1")
+def test_the_api_is_as_it_describes_itself(settings: Settings, key: NewKey, tmp_path: Path) -> None:
+    run(settings, key, tmp_path, "--phases=fuzzing,stateful", "--max-examples=1")
 
 
 @pytest.mark.campaign
-def test_the_api_is_as_it_describes_itself_at_length(settings: Settings, secret: str, tmp_path: Path) -> None:
-    run(settings, secret, tmp_path, "--max-examples=50")
+def test_the_api_is_as_it_describes_itself_at_length(settings: Settings, key: NewKey, tmp_path: Path) -> None:
+    run(settings, key, tmp_path, "--max-examples=50")
