@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from statistics import median, quantiles
 
+from bench.batches.floor import least_gas_a_job
 from bench.batches.tickets import duration_class, ticket_of
 from relayer.batches import policy as rules
 from relayer.batches.mix import MixJob
@@ -38,12 +39,21 @@ class Sealing(StrEnum):
 
 @dataclass(frozen=True)
 class Batch:
-    """A sealed batch: when, the tickets by word, how many words were fresh, and how long each job waited, in seconds."""
+    """A sealed batch: when, by ticket when its job's result was ready, in seconds, and how many words were fresh."""
 
     at: float
-    words: dict[int, list[int]]
+    ready_at: dict[int, float]
     fresh: int
-    waits: list[float]
+
+    @property
+    def words(self) -> Counter[int]:
+        """How many jobs it has of each word."""
+        return Counter(word(ticket) for ticket in self.ready_at)
+
+    @property
+    def waits(self) -> list[float]:
+        """How long each of its jobs waited, in seconds."""
+        return [self.at - ready for ready in self.ready_at.values()]
 
     @property
     def gas(self) -> int:
@@ -138,20 +148,17 @@ class Simulation:
         jobs = [job for index in chosen for job in self._words[index].finished][: self._policy.max_jobs]
         if not jobs:
             return None
-        words: defaultdict[int, list[int]] = defaultdict(list)
-        for job in jobs:
-            words[word(job.ticket)].append(job.ticket)
-            self._sum_ready_at -= job.ready_at
+        self._sum_ready_at -= sum(job.ready_at for job in jobs)
         sealed = set(jobs)
         self._finished = [job for job in self._finished if job not in sealed]
         fresh = 0
-        for index, tickets in words.items():
+        for index, count in Counter(word(job.ticket) for job in jobs).items():
             its_word = self._words[index]
             fresh += not its_word.was_touched
             its_word.was_touched = True
-            its_word.finished = its_word.finished[len(tickets) :]
+            its_word.finished = its_word.finished[count:]
         self._observe(jobs)
-        return Batch(now, dict(words), fresh, [now - job.ready_at for job in jobs])
+        return Batch(now, {job.ticket: job.ready_at for job in jobs}, fresh)
 
     def _chosen(self, now: float) -> list[int]:
         at = _time(now)
@@ -205,11 +212,15 @@ class Simulation:
 
 @dataclass(frozen=True)
 class Result:
-    """What a simulation came to: totals, waits in seconds, and how many jobs waited longer than they may."""
+    """What a simulation came to: totals, waits in seconds, and how many jobs waited longer than they may.
+
+    `least_gas_a_job` is what no policy could do better than, with these tickets.
+    """
 
     jobs: int
     batches: int
     gas_a_job: float
+    least_gas_a_job: float
     jobs_a_word: float
     wait_p50: float
     wait_p95: float
@@ -217,14 +228,18 @@ class Result:
     late: int
 
     @classmethod
-    def of(cls, batches: Sequence[Batch], max_age: timedelta) -> "Result":
-        """Sum up batches."""
+    def of(cls, batches: Sequence[Batch], max_age: timedelta, since: float = 0.0) -> "Result":
+        """Sum up the batches that were sealed after a time."""
+        every_ready_at = {ticket: ready for batch in batches for ticket, ready in batch.ready_at.items()}
+        floor = least_gas_a_job(every_ready_at, max_age, since, batches[-1].at)
+        batches = [batch for batch in batches if batch.at > since]
         waits = [wait for batch in batches for wait in batch.waits]
         percentiles = quantiles(waits, n=100, method="inclusive")
         return cls(
             jobs=len(waits),
             batches=len(batches),
             gas_a_job=sum(batch.gas for batch in batches) / len(waits),
+            least_gas_a_job=floor,
             jobs_a_word=len(waits) / sum(len(batch.words) for batch in batches),
             wait_p50=percentiles[49],
             wait_p95=percentiles[94],

@@ -69,6 +69,16 @@ HOLDS: dict[HoldReason, Advice] = {
         do="Mend or replace the node in `JOBSEAL_CHAIN_RPC_URLS`. Batches go on by themselves.",
         never="Point the relayer to a node that was not checked because it answers.",
     ),
+    HoldReason.QUORUM: Advice(
+        why="The batch's lane is closed (`LaneClosed`), or wants more confirmers to sign than the one that sends "
+        "(`QuorumNotReached`). Other lanes go on. Further jobs of the lane stay `completed` and are sealed once it is open.",
+        look="The custom error in `detail`, the registry's `quorum` of the lane, its events `QuorumSet`, and which kinds have "
+        "the lane: `jobseal admin kind-lane list`.",
+        do="Where the lane was to be open with a quorum of 1, have the admin set it: batches go on by themselves, within a "
+        "minute. Where it is to have more: this platform does not collect signatures; let the kind's jobs go to another "
+        "lane with `jobseal admin kind-lane set`, which holds for new jobs only.",
+        never="Lower a quorum to get the queue moving: it protects every job of the lane, and consumers rely on it.",
+    ),
 }
 
 HUMAN: dict[HumanReason, Advice] = {
@@ -97,10 +107,10 @@ HUMAN: dict[HumanReason, Advice] = {
         never="Retry it again and again: the same words revert for ever, and each retry may cost a transaction.",
     ),
     HumanReason.BUSINESS: Advice(
-        why="A rule of the registry forbids it now: a closed lane, a quorum that is not met, a deadline that has passed.",
-        look="The custom error in `detail`, and the registry's `quorum` of the lane.",
+        why="A rule of the registry forbids it: a deadline that has passed, a signature that is none.",
+        look="The custom error in `detail`.",
         do=f"Where the rule is to change, have the admin change it, then {_RETRY}. Where it stays: {_CANCEL} and {_RELEASE}.",
-        never="Open a lane for one batch: its quorum protects every job in it.",
+        never="Retry it again and again: the same call reverts for ever, and each retry may cost a transaction.",
     ),
     HumanReason.GAS: Advice(
         why="It needs more gas than a transaction may have (2^24, EIP-7825) or than a block has, or ran out of it again and "

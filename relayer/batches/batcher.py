@@ -16,13 +16,13 @@ from relayer.batches.records import FinishedJob
 from relayer.jobs.transition import Change, transition
 from relayer.model.clock import Clock
 from relayer.model.lifecycle import JobState
-from relayer.seal.commitment import Domain, leaf
-from relayer.seal.tree import Seal, seal_batch
+from relayer.seal.commitment import Domain, lane, leaf
+from relayer.seal.tree import WORD_TICKETS, Seal, seal_batch
 from relayer.settings import BatcherSettings
 from relayer.store import leases
 from relayer.store.blobs import BlobStore
 from relayer.store.database import Database
-from relayer.store.registries import STANDARD_LANE, RegistryRow
+from relayer.store.registries import RegistryRow
 
 NAME = "batcher"
 
@@ -39,7 +39,7 @@ class _MovedError(Exception):
 
 
 class Batcher:
-    """Seals the finished jobs of the standard lane of one registry.
+    """Seals the finished jobs of one registry, those of each lane by themselves.
 
     Args:
         db: in the relayer's role.
@@ -76,7 +76,8 @@ class Batcher:
     async def run_pass(self, epoch: int) -> int:
         """Seal at most one batch, all of it in one transaction; give the number of its jobs, 0 when none is due.
 
-        Of a registry that is frozen nothing is sealed.
+        Of a registry that is frozen nothing is sealed, nor of a lane whose last batch waits for the quorum: once that is
+        there, few large batches are cheaper than many small ones.
 
         Raises:
             LeaseLostError: another process leads the batcher now.
@@ -113,7 +114,7 @@ class Batcher:
             batch_id = await repository.insert_batch(
                 conn,
                 registry_id=self._registry.id,
-                lane=STANDARD_LANE,
+                lane=lane(seal.words[0].index * WORD_TICKETS),
                 root=seal.root,
                 words=seal.words,
                 leaves=leaves,
@@ -134,21 +135,29 @@ class Batcher:
         self, conn: AsyncConnection[TupleRow], now: datetime, gas_price: int | None
     ) -> list[WaitingWord]:
         """Choose the words to seal now, what must not wait first."""
-        policy = self._policy
-        waiting = await repository.waiting(
-            conn, self._registry.id, STANDARD_LANE, limit=policy.max_jobs, at=now
-        )
-        if waiting is None or not may_be_due(waiting, policy, now, gas_price):
-            return []
         if (await registry_state.read(conn, self._registry.id)).frozen:
             return []
-        if gas_price is not None and await repository.has_sealed(conn, self._registry.id):
+        for number in await repository.waiting_lanes(conn, self._registry.id):
+            if words := await self._choose_of_lane(conn, number, now, gas_price):
+                return words
+        return []
+
+    async def _choose_of_lane(
+        self, conn: AsyncConnection[TupleRow], number: int, now: datetime, gas_price: int | None
+    ) -> list[WaitingWord]:
+        policy = self._policy
+        waiting = await repository.waiting(conn, self._registry.id, number, limit=policy.max_jobs, at=now)
+        if waiting is None or not may_be_due(waiting, policy, now, gas_price):
+            return []
+        if await repository.waits_for_quorum(conn, self._registry.id, number):
+            return []
+        if gas_price is not None and await repository.has_sealed(conn, self._registry.id, number):
             # Nothing is confirmed sooner for waiting in line.
             gas_price = None
         words = await repository.waiting_words(
             conn,
             self._registry.id,
-            STANDARD_LANE,
+            number,
             limit=_LOOK_AHEAD * policy.max_jobs,
             at=now,
             news=policy.news_since(now),

@@ -12,7 +12,7 @@ from psycopg.rows import TupleRow
 
 from relayer.batches import desk_repository as repository
 from relayer.batches.desk_repository import AttemptRow, SlotRow, WaitingBatch
-from relayer.batches.reasons import HumanReason
+from relayer.batches.reasons import HoldReason, HumanReason
 from relayer.chain.node import Block, Node
 from relayer.chain.registry import RegistryClient
 from relayer.chain.rpc import JsonRpc
@@ -102,13 +102,17 @@ async def cancel(conn: AsyncConnection[TupleRow], batch_id: UUID, at: datetime) 
     batch = _known(await repository.lock(conn, batch_id), batch_id)
     if batch.state in ("final", "released"):
         raise DeskError(f"batch {batch_id} is {batch.state}: there is nothing to cancel")
-    if batch.slot_purpose == "cancel":
+    gives_way = batch.slot_purpose == "cancel"
+    if gives_way and batch.reason != HoldReason.QUORUM:
         raise DeskError(f"nonce {batch.nonce} of batch {batch_id} is being cancelled already")
     if batch.nonce is not None:
-        if not await repository.cancel_slot(conn, batch_id, at):
+        if not gives_way and not await repository.cancel_slot(conn, batch_id, at):
             raise DeskError(
                 f"the transaction of batch {batch_id} is mined already; nothing can take nonce {batch.nonce} from it"
             )
+        if batch.reason == HoldReason.QUORUM:
+            # Otherwise it would go on by itself once its lane is open.
+            await repository.set_sending(conn, batch_id)
     elif batch.state in ("sending", "included"):
         raise DeskError(
             f"batch {batch_id} is on chain already and awaits its event; nothing can be cancelled"

@@ -14,7 +14,7 @@ from psycopg.rows import TupleRow
 from relayer.batches import registry_state, repository
 from relayer.chain.calls import HeadHandler, SoftEvent
 from relayer.chain.node import Block, Node
-from relayer.chain.registry import BATCH_CONFIRMED_TOPIC, RegistryClient
+from relayer.chain.registry import BATCH_CONFIRMED_TOPIC, QUORUM_SET_TOPIC, RegistryClient
 from relayer.chain.registry_view import view_registry
 from relayer.chain.rpc import RpcError
 from relayer.model.clock import Clock
@@ -42,7 +42,10 @@ class HeadWatch(HeadHandler):
         self._looked_at: datetime | None = None
 
     async def seen(self, conn: AsyncConnection[TupleRow], event: SoftEvent) -> None:
-        """Hint at the inclusion of a batch of ours."""
+        """Hint at the inclusion of a batch of ours, or let batches be tried that another quorum may let through."""
+        if event.topics[:1] == (QUORUM_SET_TOPIC,):
+            lane = RegistryClient.decode_quorum_set(event.topics)
+            await repository.look_again_at_quorum(conn, self._registry.id, lane, self._clock())
         if event.topics[:1] == (BATCH_CONFIRMED_TOPIC,):
             await repository.hint_included(
                 conn,

@@ -20,6 +20,8 @@ class HoldReason(StrEnum):
     """The database claims more than the chain has, until an operator thaws the registry."""
     PROVIDER = "provider"
     """No node gives answers that can be relied on; what has a nonce already is sent again when one does."""
+    QUORUM = "quorum"
+    """The batch's lane is closed, or more confirmers than one have to sign; other lanes go on."""
 
 
 class HumanReason(StrEnum):
@@ -32,7 +34,7 @@ class HumanReason(StrEnum):
     SHAPE = "shape"
     """The registry refuses the batch as it is built."""
     BUSINESS = "business"
-    """A rule of the registry forbids it now: a closed lane, a missing quorum, a deadline that has passed."""
+    """A rule of the registry forbids it, and time does not change that: a deadline that has passed, a signature that is none."""
     GAS = "gas"
     """It needs more gas than a transaction may have, or ran out of it again and again."""
     REVERTED = "reverted"

@@ -12,18 +12,25 @@ from relayer.batches.policy import Waiting, WaitingWord
 from relayer.batches.reasons import HoldReason, HumanReason
 from relayer.batches.records import ConfirmedJob, FinishedJob
 from relayer.model.ids import new_id
-from relayer.seal.tree import WORD_TICKETS, Word
+from relayer.seal.tree import MAX_LANE, WORD_TICKETS, Word
 from relayer.store.ticket_repository import LANE_BITS
 
 # Of how many words jobs are read at a time: while rows become records nobody else of the event loop has a turn.
 _WORDS = 8
 
 # The order in which the results were ready; what lies far behind is looked at when what is before it is sealed.
-_OLDEST = """
+_OLDEST = f"""
 SELECT ticket, result_ready_at FROM jobs
-WHERE registry_id = %(registry)s AND state = 'completed' AND ticket BETWEEN %(first)s AND %(last)s
+WHERE registry_id = %(registry)s AND state = 'completed' AND ticket >> {LANE_BITS} = %(lane)s
 ORDER BY result_ready_at LIMIT %(limit)s
-"""
+"""  # noqa: S608  # constants only
+_WAITING_LANES = f"""
+SELECT l.lane FROM generate_series(0, {MAX_LANE}) l (lane), LATERAL (
+    SELECT result_ready_at FROM jobs
+    WHERE registry_id = %s AND state = 'completed' AND ticket >> {LANE_BITS} = l.lane
+    ORDER BY result_ready_at LIMIT 1
+) j ORDER BY j.result_ready_at
+"""  # noqa: S608  # constants only
 _WAITING = f"""
 SELECT count(*) AS jobs, min(result_ready_at) AS oldest,
        coalesce(sum(extract(epoch FROM %(at)s - result_ready_at)), 0)::float8 AS waited
@@ -84,12 +91,18 @@ WHERE j.tenant_id = %s AND j.id = %s AND j.state = 'confirmed'
 """
 
 
+async def waiting_lanes(conn: AsyncConnection[TupleRow], registry_id: int) -> list[int]:
+    """Give the lanes that have finished jobs, that of the oldest one first."""
+    cursor = await conn.execute(_WAITING_LANES, [registry_id])
+    return [lane for (lane,) in await cursor.fetchall()]
+
+
 async def waiting(
     conn: AsyncConnection[TupleRow], registry_id: int, lane: int, *, limit: int, at: datetime
 ) -> Waiting | None:
     """Tell of the oldest finished jobs of a lane, up to `limit`; None where there are none."""
     async with conn.cursor(row_factory=class_row(Waiting)) as cursor:
-        await cursor.execute(_WAITING, _lane(registry_id, lane, limit, at))
+        await cursor.execute(_WAITING, {"registry": registry_id, "lane": lane, "limit": limit, "at": at})
         found = await cursor.fetchone()
     return found if found is not None and found.jobs else None
 
@@ -99,7 +112,9 @@ async def waiting_words(
 ) -> list[WaitingWord]:
     """Tell of the words of the oldest finished jobs of a lane, up to `limit` jobs; what is older than `news` is none."""
     async with conn.cursor(row_factory=class_row(WaitingWord)) as cursor:
-        await cursor.execute(_WAITING_WORDS, _lane(registry_id, lane, limit, at) | {"news": news})
+        await cursor.execute(
+            _WAITING_WORDS, {"registry": registry_id, "lane": lane, "limit": limit, "at": at, "news": news}
+        )
         return await cursor.fetchall()
 
 
@@ -116,13 +131,35 @@ async def finished(
     return jobs
 
 
-async def has_sealed(conn: AsyncConnection[TupleRow], registry_id: int) -> bool:
-    """Whether a batch still waits for its nonce."""
+async def has_sealed(conn: AsyncConnection[TupleRow], registry_id: int, lane: int) -> bool:
+    """Whether a batch of a lane still waits for its nonce."""
     cursor = await conn.execute(
-        "SELECT EXISTS (SELECT FROM batches WHERE registry_id = %s AND state IN ('sealed', 'held'))",
-        [registry_id],
+        """SELECT EXISTS (SELECT FROM batches
+                          WHERE registry_id = %s AND lane = %s AND state IN ('sealed', 'held'))""",
+        [registry_id, lane],
     )
     return bool(_one(await cursor.fetchone())[0])
+
+
+async def waits_for_quorum(conn: AsyncConnection[TupleRow], registry_id: int, lane: int) -> bool:
+    """Whether a batch of a lane is held because the lane is closed, or wants more confirmers."""
+    cursor = await conn.execute(
+        """SELECT EXISTS (SELECT FROM batches
+                          WHERE registry_id = %s AND lane = %s AND state = 'held' AND reason = %s)""",
+        [registry_id, lane, HoldReason.QUORUM],
+    )
+    return bool(_one(await cursor.fetchone())[0])
+
+
+async def look_again_at_quorum(
+    conn: AsyncConnection[TupleRow], registry_id: int, lane: int, at: datetime
+) -> None:
+    """Let what waits for the quorum of a lane be tried from a time on."""
+    await conn.execute(
+        """UPDATE batches SET retry_at = least(retry_at, %s)
+           WHERE registry_id = %s AND lane = %s AND state = 'held' AND reason = %s""",
+        [at, registry_id, lane, HoldReason.QUORUM],
+    )
 
 
 async def insert_batch(
@@ -350,17 +387,6 @@ async def confirmed_job(conn: AsyncConnection[TupleRow], tenant: UUID, job_id: U
     async with conn.cursor(row_factory=class_row(ConfirmedJob)) as cursor:
         await cursor.execute(_CONFIRMED_JOB, [tenant, job_id])
         return await cursor.fetchone()
-
-
-def _lane(registry_id: int, lane: int, limit: int, at: datetime) -> dict[str, Any]:
-    first = lane << LANE_BITS
-    return {
-        "registry": registry_id,
-        "first": first,
-        "last": first + (1 << LANE_BITS) - 1,
-        "limit": limit,
-        "at": at,
-    }
 
 
 def _one(row: Sequence[Any] | None) -> Sequence[Any]:

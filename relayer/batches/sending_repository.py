@@ -24,16 +24,19 @@ SELECT min(sealed_at) FROM batches WHERE registry_id = %s AND state NOT IN ('fin
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a batch stands; `retry_at` says from when on it is tried again."""
+    """Where a batch stands and why; `retry_at` says from when on it is tried again."""
 
     state: str
+    reason: str | None
     retry_at: datetime | None
 
 
 async def lock_standing(conn: AsyncConnection[TupleRow], batch_id: UUID) -> Standing:
     """Lock a batch and say where it stands."""
     async with conn.cursor(row_factory=class_row(Standing)) as cursor:
-        await cursor.execute("SELECT state, retry_at FROM batches WHERE id = %s FOR UPDATE", [batch_id])
+        await cursor.execute(
+            "SELECT state, reason, retry_at FROM batches WHERE id = %s FOR UPDATE", [batch_id]
+        )
         standing = await cursor.fetchone()
     assert standing is not None
     return standing

@@ -20,6 +20,8 @@ from relayer.store.registries import RegistryRow
 
 # How often what is held is tried again.
 HELD_FOR = timedelta(seconds=5)
+# The event of another quorum comes first; this is in case it was missed.
+QUORUM_HELD_FOR = timedelta(minutes=1)
 # How long the event of a batch that is on chain already may take; past it the batch is tried again, in case the block
 # that had it is gone.
 EVENT_WITHIN = timedelta(minutes=1)
@@ -49,9 +51,6 @@ _ERRORS = {
     "TooManySigners": HumanReason.SHAPE,
     "SignersNotAscending": HumanReason.SHAPE,
     "InvalidSignature": HumanReason.BUSINESS,
-    "LaneClosed": HumanReason.BUSINESS,
-    "LaneWithoutQuorum": HumanReason.BUSINESS,
-    "QuorumNotReached": HumanReason.BUSINESS,
     "DeadlinePassed": HumanReason.BUSINESS,
 }
 
@@ -77,8 +76,13 @@ class BatchSource(CallSource):
         words = await repository.words_of(conn, batch_id)
         return Call(batch_id, self._registry.address, RegistryClient.encode_confirm_batch(words))
 
-    async def leave(self, conn: AsyncConnection[TupleRow], batch_id: UUID) -> Leave:
-        """Say whether a batch still wants the nonce that was taken for it, and may use it now."""
+    async def leave(
+        self, conn: AsyncConnection[TupleRow], batch_id: UUID, refusal: Refusal | None = None
+    ) -> Leave:
+        """Say whether a batch still wants the nonce that was taken for it, and may use it now.
+
+        What waits for the quorum of its lane lets the nonce go: other lanes wait behind it.
+        """
         standing = await sending_repository.lock_standing(conn, batch_id)
         if standing.state == "included":
             # Its event was seen, whoever sent it, in a block that may be taken back.
@@ -87,6 +91,11 @@ class BatchSource(CallSource):
             return Leave.GONE
         if await registry_state.enforce(conn, self._registry.id) is not None:
             return Leave.WAIT
+        if refusal is not None and self._hold(refusal) is HoldReason.QUORUM:
+            await self._set_held(conn, batch_id, HoldReason.QUORUM, refusal)
+            standing = replace(standing, reason=HoldReason.QUORUM)
+        if standing.reason == HoldReason.QUORUM:
+            return Leave.GONE
         if standing.retry_at is not None and standing.retry_at > self._clock():
             return Leave.WAIT
         await repository.set_sending(conn, batch_id)
@@ -145,7 +154,7 @@ class BatchSource(CallSource):
             return
         if refusal.cause in (Cause.CANCELLED, Cause.CONFIRMED):
             standing = await sending_repository.lock_standing(conn, batch_id)
-            if standing.state in ("needs_human", "final"):
+            if standing.state in ("needs_human", "final") or standing.reason == HoldReason.QUORUM:
                 # It was stopped for another reason, which says more, or somebody else has confirmed it.
                 return
         if refusal.cause is Cause.CONFIRMED:
@@ -159,8 +168,11 @@ class BatchSource(CallSource):
     @staticmethod
     def _hold(refusal: Refusal) -> HoldReason | None:
         error = None if refusal.error is None else refusal.error.name
-        if refusal.cause in (Cause.REVERTS, Cause.REVERTED) and error == "EnforcedPause":
-            return HoldReason.PAUSED
+        if refusal.cause in (Cause.REVERTS, Cause.REVERTED):
+            if error == "EnforcedPause":
+                return HoldReason.PAUSED
+            if error in ("LaneClosed", "QuorumNotReached"):
+                return HoldReason.QUORUM
         if refusal.cause is Cause.REVERTS and error == "AccessControlUnauthorizedAccount":
             # No nonce was used; the batch goes on when the role is given back.
             return HoldReason.ROLE_LOST
@@ -180,7 +192,8 @@ class BatchSource(CallSource):
         self, conn: AsyncConnection[TupleRow], batch_id: UUID, hold: HoldReason, refusal: Refusal
     ) -> None:
         detail = refusal.text[:_DETAIL_CHARACTERS]
-        await repository.set_held(conn, batch_id, hold, detail, self._clock() + HELD_FOR)
+        held_for = QUORUM_HELD_FOR if hold is HoldReason.QUORUM else HELD_FOR
+        await repository.set_held(conn, batch_id, hold, detail, self._clock() + held_for)
         _log.warning("batch_held", batch=str(batch_id), reason=hold.value, detail=detail)
 
     async def _is_confirmed(self, root: bytes) -> bool:

@@ -126,7 +126,7 @@ class Bumping:
             gas = await self._gas(view, slot)
         except RefusedError as refused:
             # It would revert: paying more for that helps nobody, and what is out stays out as long as it is wanted.
-            if await self._posting.gives_way(view, slot):
+            if await self._posting.gives_way(view, slot, refused.refusal):
                 _log.warning("nonce_gives_way", nonce=slot.nonce, why=str(refused))
                 return True
             if self._is_news(slot, "refused"):

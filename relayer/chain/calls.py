@@ -82,7 +82,7 @@ class Leave(StrEnum):
     WAIT = "wait"
     """The batch is held: its nonce is kept for it."""
     GONE = "gone"
-    """The batch does not want it any more: the nonce is used up by a transaction of nothing."""
+    """The batch does not want it any more, or not soon: the nonce is used up by a transaction of nothing."""
 
 
 @dataclass(frozen=True)
@@ -153,8 +153,10 @@ class CallSource(Protocol):
     async def next(self, conn: AsyncConnection[TupleRow]) -> Call | None:
         """Give the next call to send, with its batch locked; None if there is none."""
 
-    async def leave(self, conn: AsyncConnection[TupleRow], batch_id: UUID) -> Leave:
-        """Say whether the call may be signed for the nonce that was taken for it."""
+    async def leave(
+        self, conn: AsyncConnection[TupleRow], batch_id: UUID, refusal: Refusal | None = None
+    ) -> Leave:
+        """Say whether the call may be signed for the nonce that was taken for it, which would end as `refusal` says."""
 
     async def halted(self, conn: AsyncConnection[TupleRow], trouble: str) -> None:
         """No node can be relied on: nothing is sent, and no nonce is taken, until one can."""

@@ -23,6 +23,8 @@ from relayer.chain.slots import NOTHING_GAS, Purpose, Slot, SlotState
 # Nodes promise an account 16 places in their pools.
 _MOST_UNMINED_CALLS = 4
 _MOST_UNMINED = 16
+# As many as there are lanes: where none of them is open but the last, its call has its turn in the same pass.
+_MOST_REFUSED = 32
 # In transactions at the highest price that would be paid now.
 _BALANCE_TO_BEGIN = 3
 _BALANCE_TO_WARN = 20
@@ -115,8 +117,8 @@ class Opening:
         unmined = [slot for slot in await self._ledger.load() if slot.is_unmined]
         if any(_blocks_what_follows(slot) for slot in unmined) or not await self._is_at_our_nonce(view):
             return 0
-        done = 0
-        for _ in range(_MOST_UNMINED_CALLS - len(unmined)):
+        room, refused, done = _MOST_UNMINED_CALLS - len(unmined), 0, 0
+        while room > 0 and refused < _MOST_REFUSED:
             async with self._ledger.write(view.epoch) as entry:
                 call = await self._source.next(entry.conn)
             if call is None:
@@ -126,17 +128,18 @@ class Opening:
                 price = await self._source.weigh(call.batch_id, price)
                 async with self._ledger.write(view.epoch) as entry:
                     await self._source.refused(entry.conn, call.batch_id, price)
-                done += 1
+                refused += 1
                 if price.cause in (Cause.FUNDS, Cause.FEE_CAP):
                     break
                 continue
+            room -= 1
             if (slot := await self._reserve(view, call)) is None:
                 continue
             done += 1
             answer = await self._posting.sign_and_send(view, slot, gas=price.gas, fee=price.fee)
             if not answer.in_pool:
                 break
-        return done
+        return done + refused
 
     async def _is_at_our_nonce(self, view: View) -> bool:
         """Whether the chain is no further than what was taken here; if it is, all nodes have to say so.

@@ -122,13 +122,15 @@ class Posting:
         await self.sign_and_send(view, slot, gas=gas, fee=fee)
         return 1
 
-    async def gives_way(self, view: View, slot: Slot) -> bool:
-        """Let a nonce be used up by nothing where its batch does not want it any more: others wait behind it."""
-        return slot.batch_id is not None and await self._leave(view, slot, slot.batch_id) is Leave.GONE
+    async def gives_way(self, view: View, slot: Slot, refusal: Refusal) -> bool:
+        """Let a nonce be used up by nothing where its batch does not want it any more, as the call would end: others wait behind it."""
+        return (
+            slot.batch_id is not None and await self._leave(view, slot, slot.batch_id, refusal) is Leave.GONE
+        )
 
-    async def _leave(self, view: View, slot: Slot, batch_id: UUID) -> Leave:
+    async def _leave(self, view: View, slot: Slot, batch_id: UUID, refusal: Refusal | None = None) -> Leave:
         async with self._ledger.write(view.epoch) as entry:
-            leave = await self._source.leave(entry.conn, batch_id)
+            leave = await self._source.leave(entry.conn, batch_id, refusal)
             if leave is Leave.GONE:
                 await repository.cancel(entry.conn, slot.id, entry.stamp)
         return leave

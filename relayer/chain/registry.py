@@ -63,6 +63,8 @@ BATCH_CONFIRMED_TOPIC = _EVENTS["BatchConfirmed"].hash
 """First topic of the event that announces a batch."""
 JOBS_REVOKED_TOPIC = _EVENTS["JobsRevoked"].hash
 """First topic of the event that announces revocations."""
+QUORUM_SET_TOPIC = _EVENTS["QuorumSet"].hash
+"""First topic of the event that tells of another quorum."""
 
 At = int | str | dict[str, Any]
 """A block by height, by tag, or by hash (EIP-1898)."""
@@ -173,6 +175,18 @@ class RegistryClient:
             index = uint(word, 0, 64)
             masks[index] = masks.get(index, 0) | int.from_bytes(word[32:])
         return masks
+
+    @staticmethod
+    def decode_quorum_set(topics: Sequence[bytes]) -> int:
+        """Give the lane of a `QuorumSet` log.
+
+        Raises:
+            ValueError: the log is none.
+
+        """
+        if len(topics) != 2 or topics[0] != QUORUM_SET_TOPIC:
+            raise ValueError("the log is no QuorumSet")
+        return int.from_bytes(topics[1])
 
     decode_error = staticmethod(decode_error)
 

@@ -20,8 +20,8 @@ BELL = "jobseal_jobs"
 # One statement for any number of a tenant's jobs, so that of identical requests in flight exactly one makes a job and
 # takes a ticket. A key whose time is over counts as new. Everybody locks keys before queues, each in their order, so
 # that no two requests wait for each other. A queue's row is written only where it does not tell of these jobs yet:
-# thousands of submissions to a busy queue need not wait for each other. Tickets are drawn by expected duration, so that
-# jobs that end together share words. The last condition rings the bell.
+# thousands of submissions to a busy queue need not wait for each other. Tickets are drawn in the lane of the kind, and by
+# expected duration, so that jobs that end together share words. The last condition rings the bell.
 _SUBMIT = f"""
 WITH n AS MATERIALIZED (
     SELECT * FROM json_to_recordset(%(jobs)s::json) AS n (
@@ -43,11 +43,12 @@ WITH n AS MATERIALIZED (
                       metadata, salt, max_attempts, first_backoff, longest_backoff, retry_codes, queue_limit,
                       run_limit, total_limit, expires_at, run_at, rerun_of, created_at)
     SELECT n.id, %(tenant)s, n.registry,
-           next_ticket(n.registry, 0::smallint, duration_class(extract(epoch FROM n.run_at - n.at)::float8 + r.seconds)),
+           next_ticket(n.registry, coalesce(l.lane, 0::smallint),
+                       duration_class(extract(epoch FROM n.run_at - n.at)::float8 + r.seconds)),
            n.kind, n.priority, 'created', 'queued', n.input, decode(n.input_hash, 'hex'), n.metadata,
            decode(n.salt, 'hex'), n.max_attempts, n.first_backoff, n.longest_backoff, n.retry_codes, n.queue_limit, n.run_limit, n.total_limit,
            least(n.run_at + n.queue_limit, n.at + n.total_limit), n.run_at, n.rerun_of, n.at
-    FROM n LEFT JOIN run_times r USING (kind) WHERE n.key IS NULL OR n.key IN (SELECT key FROM claimed)
+    FROM n LEFT JOIN run_times r USING (kind) LEFT JOIN kind_lanes l USING (kind) WHERE n.key IS NULL OR n.key IN (SELECT key FROM claimed)
     RETURNING id, tenant_id, ticket, kind, priority, state, state_version, status_reason, run_at, created_at
 ), event AS (
     INSERT INTO job_events (job_id, seq, tenant_id, to_state, actor, reason, occurred_at)

@@ -39,7 +39,8 @@ async def find(conn: AsyncConnection[TupleRow], chain_id: int, address: bytes) -
 async def register(
     conn: AsyncConnection[TupleRow], chain_id: int, address: bytes, first_block: int
 ) -> RegistryRow:
-    """Add a registry, as the owner of the database, and open the tickets of its standard lane."""
+    """Add a registry, as the owner of the database, and open the tickets of its standard lane and of those that kinds have."""
+    await lock_lanes(conn)
     await conn.execute(
         """INSERT INTO registries (chain_id, address, first_block) VALUES (%s, %s, %s)
            ON CONFLICT (chain_id, address) DO NOTHING""",
@@ -47,5 +48,14 @@ async def register(
     )
     row = await find(conn, chain_id, address)
     assert row is not None
-    await conn.execute("SELECT open_ticket_lane(%s::smallint, %s::smallint)", [row.id, STANDARD_LANE])
+    await conn.execute(
+        """SELECT open_ticket_lane(%s::smallint, lane)
+           FROM (SELECT %s::smallint AS lane UNION SELECT lane FROM kind_lanes) l""",
+        [row.id, STANDARD_LANE],
+    )
     return row
+
+
+async def lock_lanes(conn: AsyncConnection[TupleRow]) -> None:
+    """Let others who open lanes wait, so that every registry has the lanes of all kinds."""
+    await conn.execute("LOCK TABLE kind_lanes IN SHARE ROW EXCLUSIVE MODE")

@@ -29,7 +29,17 @@ def test_the_limits_of_the_plans_are_those_of_the_code() -> None:
 
 
 def test_every_action_is_told_of() -> None:
-    resources = ("tenant", "api_key", "access_token", "kind_cap", "registry", "batch", "nonce", "credentials")
+    resources = (
+        "tenant",
+        "api_key",
+        "access_token",
+        "kind_cap",
+        "kind_lane",
+        "registry",
+        "batch",
+        "nonce",
+        "credentials",
+    )
     actions = re.compile(rf'"((?:{"|".join(resources)})\.[a-z_]+)"')
     rooms = (ROOT / "relayer/tenants", ROOT / "relayer/batches")
     code = "".join(path.read_text() for room in rooms for path in room.glob("*.py"))

@@ -15,8 +15,10 @@ import httpx2
 import psycopg
 import pytest
 import redis
+from eth_hash.backends.pysha3 import keccak256
 
 from relayer.chain.verifier import Rpc, verify_on_chain
+from relayer.local.deploy import ADMIN
 from relayer.seal.receipt import Receipt
 from relayer.seal.verify import Outcome, Pin
 
@@ -59,6 +61,22 @@ class Up:
         pin = Pin(self.addresses["chain_id"], bytes.fromhex(self.addresses["registry"][2:]))
         with Rpc(self.addresses["rpc_url"]) as rpc:
             return verify_on_chain(receipt, rpc, pin).outcome
+
+    def administer(self, *arguments: str) -> None:
+        environment = {"JOBSEAL_ADMIN_DATABASE_URL": self.addresses["admin_database_url"]}
+        subprocess.run(
+            [sys.executable, "-m", "relayer.cli.main", "admin", *arguments],
+            env=os.environ | environment,
+            check=True,
+        )
+
+    def set_quorum(self, lane: int, quorum: int) -> None:
+        """What the registry's admin does."""
+        selector = keccak256(b"setQuorum(uint8,uint8)")[:4]
+        data = f"0x{(selector + lane.to_bytes(32) + quorum.to_bytes(32)).hex()}"
+        transaction = {"from": ADMIN, "to": self.addresses["registry"], "data": data}
+        with Rpc(self.addresses["rpc_url"]) as rpc:
+            rpc.call("eth_sendTransaction", transaction)
 
     def row(self, query: str, *parameters: object) -> tuple[Any, ...]:
         with psycopg.connect(self.addresses["database_url"]) as connection:
@@ -155,6 +173,27 @@ def test_jobs_finish_once_whatever_dies_and_the_platform_goes_on_where_it_was(ho
         after = up.submit("after", {"text": "a second life"})
         up.wait(after, "confirmed")
         assert up.verify(after) is Outcome.VALID
+
+
+def test_a_kind_is_confirmed_in_its_lane_once_that_is_open_and_others_meanwhile(home: Path) -> None:
+    with running(home) as up:
+        up.administer("kind-lane", "set", "digest", "3")
+        critical = up.submit("critical", {"text": "at stake"})
+        up.wait(critical, "confirming")
+        up.administer("kind-lane", "set", "digest", "0")
+        standard = up.submit("standard", {"text": "usual"})
+        up.wait(standard, "confirmed")
+        assert up.row("SELECT lane, state, reason, detail FROM batches WHERE lane <> 0") == (
+            3,
+            "held",
+            "quorum",
+            "LaneClosed(3)",
+        )
+        up.set_quorum(3, 1)
+        job = up.wait(critical, "confirmed")
+        assert job["ticket"].startswith("0x03")
+        assert up.verify(critical) is Outcome.VALID
+        assert up.verify(standard) is Outcome.VALID
 
 
 @pytest.mark.campaign

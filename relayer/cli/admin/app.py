@@ -2,7 +2,17 @@
 
 import typer
 
-from relayer.cli.admin import audit, chain, database, keys, kind_caps, mix, reconciliation, tenants
+from relayer.cli.admin import (
+    audit,
+    chain,
+    database,
+    keys,
+    kind_caps,
+    kind_lanes,
+    mix,
+    reconciliation,
+    tenants,
+)
 
 app = typer.Typer(
     name="admin",
@@ -14,6 +24,7 @@ app = typer.Typer(
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(keys.app, name="key")
 app.add_typer(kind_caps.app, name="kind-cap")
+app.add_typer(kind_lanes.app, name="kind-lane")
 app.add_typer(audit.app, name="audit")
 app.add_typer(chain.app, name="chain")
 app.command()(keys.bootstrap)

@@ -24,6 +24,7 @@ from relayer.tenants.audit import Actor, ActorType, Origin
 from relayer.tenants.audit_chain import TENANT_PREFIX
 from relayer.tenants.audit_log import AuditLog
 from relayer.tenants.key_service import KeyService
+from relayer.tenants.kind_lanes import KindLanes
 from relayer.tenants.records import Tenant
 
 T = TypeVar("T")
@@ -41,6 +42,11 @@ class Session:
     administration: Administration
     audit: AuditLog
     origin: Origin
+
+    @property
+    def kind_lanes(self) -> KindLanes:
+        """The service of the lanes of kinds."""
+        return KindLanes(self.db)
 
     @property
     def keys(self) -> KeyService:

@@ -3,13 +3,15 @@
 from collections import Counter
 from datetime import timedelta
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.batches.mixes import SYNTHETIC, submissions
+from bench.batches.floor import least_gas_a_job
+from bench.batches.mixes import SYNTHETIC, Mix, submissions
 from bench.batches.simulation import Batch, Result, Sealing, Simulation, Tickets
 from relayer.batches.mix import MixJob
-from relayer.batches.policy import Policy
+from relayer.batches.policy import BATCH_GAS, FRESH_WORD_GAS, TOUCHED_WORD_GAS, Policy
 from relayer.seal.tree import MAX_WORDS
 
 MAX_AGE = timedelta(seconds=60)
@@ -43,7 +45,7 @@ def test_every_job_is_sealed_once_and_in_time(
 ) -> None:
     policy = Policy(max_jobs, MAX_AGE, GWEI)
     batches = Simulation(policy, tickets=tickets, sealing=Sealing.POLICY, gas_price=price).run(jobs)
-    sealed = Counter(ticket for batch in batches for some in batch.words.values() for ticket in some)
+    sealed = Counter(ticket for batch in batches for ticket in batch.ready_at)
     assert len(sealed) == len(jobs)
     assert set(sealed.values()) == {1}
     for batch in batches:
@@ -59,18 +61,35 @@ def test_jobs_without_a_result_are_in_no_batch() -> None:
         MixJob(0.0, "a", 0.0, None, None),
     ]
     (batch,) = Simulation(POLICY, tickets=Tickets.BY_DURATION, sealing=Sealing.POLICY).run(jobs)
-    assert batch.words == {0: [0]}
+    assert batch.ready_at == {0: 1.0}
 
 
 def test_what_begins_later_shares_words_with_what_runs_for_longer() -> None:
     known = [MixJob(0.0, "a", 0.0, 1.0, 1.0), MixJob(0.0, "b", 0.0, 600.0, 600.0)]
     later = [MixJob(700.0, "b", 0.0, 600.0, 600.0), MixJob(700.0, "a", 600.0, 601.0, 1.0)]
     batches = Simulation(POLICY, tickets=Tickets.BY_DURATION, sealing=Sealing.POLICY).run(known + later)
-    assert [sorted(map(len, batch.words.values())) for batch in batches] == [[1], [1], [2]]
+    assert [sorted(batch.words.values()) for batch in batches] == [[1], [1], [2]]
 
 
 def _gas(batches: list[Batch]) -> float:
     return Result.of(batches, MAX_AGE).gas_a_job
+
+
+def test_no_policy_pays_less_than_the_floor() -> None:
+    two_words = {0: 0.0, 1: 59.0, 2: 61.0, 3: 200.0, 256: 30.0}
+    # The first word is confirmed at 60, 121 and 260 s, the second one at 90; any of both at 60, 121 and 260.
+    gas = 2 * FRESH_WORD_GAS + 2 * TOUCHED_WORD_GAS + 3 * BATCH_GAS
+    assert least_gas_a_job(two_words, MAX_AGE, 0, 300) == gas / 5
+    assert least_gas_a_job(two_words, MAX_AGE, 100, 200) == TOUCHED_WORD_GAS + BATCH_GAS
+
+
+@pytest.mark.parametrize("mix", SYNTHETIC, ids=lambda mix: mix.name)
+def test_the_policy_pays_no_less_than_the_floor(mix: Mix) -> None:
+    batches = Simulation(POLICY, tickets=Tickets.BY_DURATION, sealing=Sealing.POLICY).run(
+        submissions(mix, 600, 6, 1)
+    )
+    result = Result.of(batches, MAX_AGE)
+    assert result.gas_a_job > result.least_gas_a_job
 
 
 def test_drawing_by_duration_saves_gas_where_kinds_differ() -> None:

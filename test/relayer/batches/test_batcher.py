@@ -55,13 +55,6 @@ async def test_a_batch_holds_at_most_512_words(
     assert await batcher.run_pass(epoch) == MAX_WORDS
 
 
-async def test_a_critical_lane_is_left_alone(
-    make_batcher: MakeBatcher, insert_finished: InsertFinished, epoch: int
-) -> None:
-    await insert_finished([1 << 56])
-    assert await make_batcher(max_jobs=1).run_pass(epoch) == 0
-
-
 async def test_the_manifest_restores_what_was_sealed(
     make_batcher: MakeBatcher,
     insert_finished: InsertFinished,

@@ -54,7 +54,7 @@ class Source:
         seal = SEALS[row[1]]
         return Call(row[0], self.target, RegistryClient.encode_confirm_batch(seal.words))
 
-    async def leave(self, conn: Connection, batch_id: UUID) -> Leave:
+    async def leave(self, conn: Connection, batch_id: UUID, refusal: Refusal | None = None) -> Leave:
         return self.leaves
 
     async def halted(self, conn: Connection, trouble: str) -> None:

@@ -112,6 +112,27 @@ def test_every_change_names_the_user_and_the_machine(shell: Shell) -> None:
     assert "kind_cap.set" in shell.does("audit", "list")
 
 
+def test_a_kind_is_given_a_lane(shell: Shell) -> None:
+    assert (
+        shell.run("kind-lane", "set", "digest", "3").stderr
+        == "new jobs of 'digest' are confirmed in lane 3\n"
+    )
+    shell.does("kind-lane", "set", "digest", "3")
+    shell.does("kind-lane", "set", "a", "31")
+    assert shell.reads("kind-lane", "list") == [{"kind": "a", "lane": 31}, {"kind": "digest", "lane": 3}]
+    assert re.search(r"digest +3\n", shell.does("kind-lane", "list"))
+    shell.does("kind-lane", "set", "a", "0")
+    assert shell.reads("kind-lane", "list") == [{"kind": "digest", "lane": 3}]
+    assert "give a lane from 0 to 31" in shell.refuses("kind-lane", "set", "digest", "32")
+    assert "1 to 200 printable characters" in shell.refuses("kind-lane", "set", "", "1")
+    events = shell.reads("audit", "list", "--action", "kind_lane.set")
+    assert [(event["targets"][0]["id"], event["metadata"]) for event in events] == [
+        ("a", {"lane": 0}),
+        ("a", {"lane": 31}),
+        ("digest", {"lane": 3}),
+    ]
+
+
 def test_a_secret_is_printed_once_alone_and_kept_nowhere(
     shell: Shell, superuser: psycopg.Connection[Any]
 ) -> None:

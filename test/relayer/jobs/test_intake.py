@@ -18,8 +18,11 @@ from relayer.jobs.intake import Intake, Submitted
 from relayer.jobs.submission import Prepared, Submission, prepare
 from relayer.model.clock import utc_now
 from relayer.model.errors import IdempotencyKeyReusedError, UnavailableError
+from relayer.seal.commitment import lane
 from relayer.store.database import Database
 from relayer.store.registries import RegistryRow
+from relayer.tenants.audit import PLATFORM
+from relayer.tenants.kind_lanes import KindLanes
 
 Make = Callable[..., Prepared]
 
@@ -173,3 +176,20 @@ async def test_a_kind_of_which_nothing_is_known_has_words_of_its_own(
 ) -> None:
     (made,) = await take(Intake(api_db), make(tenants[0], "first"))
     assert made.job.ticket == 0
+
+
+async def test_a_ticket_lies_in_the_lane_that_the_kind_has_when_its_job_is_made(
+    api_db: Database, admin_db: Database, tenants: list[UUID], make: Make
+) -> None:
+    intake, lanes = Intake(api_db), KindLanes(admin_db)
+    drawn = []
+    for number, given in enumerate([None, 3, 31, 0]):
+        if given is not None:
+            await lanes.set("digest", given, PLATFORM)
+        await lanes.set("other", 7, PLATFORM)
+        (made,) = await take(intake, make(tenants[0], f"{number}", f"key {number}"))
+        drawn.append(lane(made.job.ticket))
+    assert drawn == [0, 3, 31, 0]
+    # What was made before keeps its ticket, whatever lane its kind has now.
+    (again,) = await take(intake, make(tenants[0], "1", "key 1"))
+    assert (again.replayed, lane(again.job.ticket)) == (True, 3)

@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from bench.batches.tickets import CLASSES, duration_class, ticket_of
 from relayer.seal.commitment import lane, word
-from relayer.store import ticket_repository
+from relayer.store import registries, ticket_repository
 from relayer.store.database import Database
 from relayer.store.registries import RegistryRow
 from relayer.store.ticket_repository import MARGIN
+from relayer.tenants.audit import PLATFORM
+from relayer.tenants.kind_lanes import KindLanes
 
 
 async def _draw(db: Database, registry: RegistryRow, count: int, lane: int = 0, class_: int = 0) -> list[int]:
@@ -71,6 +73,23 @@ async def test_nobody_draws_what_another_draws_or_has_drawn(
     counts = Counter(ticket for some in drawn for ticket in some)
     assert len(counts) == 1_200
     assert set(counts.values()) == {1}
+
+
+async def test_every_registry_has_the_lanes_of_all_kinds_whichever_came_first(
+    api_db: Database, owner_db: Database, admin_db: Database, registry_row: RegistryRow
+) -> None:
+    async def register(number: int) -> RegistryRow:
+        async with owner_db.transaction() as conn:
+            return await registries.register(conn, 1, bytes([number]) * 20, 0)
+
+    async def give() -> None:
+        await KindLanes(admin_db).set("digest", 5, PLATFORM)
+
+    before = await register(1)
+    given, beside = await asyncio.gather(give(), register(2))
+    assert given is None
+    for registry in (registry_row, before, beside, await register(3)):
+        assert await _draw(api_db, registry, 1, lane=5, class_=31) == [5 << 56 | 31 << 8]
 
 
 async def test_lanes_that_never_confirm_hand_out_no_tickets(
