@@ -13,7 +13,7 @@ from relayer.batches import repository
 from relayer.batches.handlers import Confirmation, confirm
 from relayer.chain.calls import LogsLostHandler
 from relayer.chain.node import Block, Node, TransactionReceipt
-from relayer.chain.registry import RegistryClient
+from relayer.chain.registry_reader import RegistryReader
 from relayer.model.clock import Clock
 from relayer.store import leases
 from relayer.store.database import Database
@@ -39,13 +39,13 @@ class StateFallback(LogsLostHandler):
             RpcError: it refuses to read the state at the finalized block.
 
         """
-        at = {"blockHash": f"0x{finalized.hash.hex()}", "requireCanonical": True}
-        client = RegistryClient(node.rpc, self._registry.chain_id, self._registry.address)
+        reader = RegistryReader(node.rpc, self._registry.address, finalized)
         async with self._db.transaction() as conn:
             waiting = await repository.sent_batches(conn, self._registry.id)
+        known = await reader.batches([root for _, root in waiting])
         confirmed = 0
         for batch_id, root in waiting:
-            if await client.batch(root, at) is None or not await self._spent(client, batch_id, at):
+            if root not in known or not await self._spent(reader, batch_id):
                 continue
             receipt = await self._receipt(node, batch_id, finalized)
             if receipt is None:
@@ -73,14 +73,11 @@ class StateFallback(LogsLostHandler):
             _log.warning("confirmed_by_state", batch=str(batch_id), block=receipt.block_number)
         return confirmed
 
-    async def _spent(self, client: RegistryClient, batch_id: UUID, at: dict[str, object]) -> bool:
+    async def _spent(self, reader: RegistryReader, batch_id: UUID) -> bool:
         async with self._db.transaction() as conn:
             words = await repository.words_of(conn, batch_id)
-        for word in words:
-            spent, _ = await client.word(word.index, at)
-            if spent & word.mask != word.mask:
-                return False
-        return True
+        found = await reader.words([word.index for word in words])
+        return all(found[word.index][0] & word.mask == word.mask for word in words)
 
     async def _receipt(self, node: Node, batch_id: UUID, finalized: Block) -> TransactionReceipt | None:
         """The successful receipt of a transaction of ours in a final block that is canonical."""

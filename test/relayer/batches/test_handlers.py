@@ -228,6 +228,34 @@ async def test_without_logs_the_state_confirms_what_we_sent_and_names_what_it_ca
     assert await relayer.rows("SELECT 1 FROM external_batches") == []
 
 
+class Counted(JsonRpc):
+    """Counts the exchanges with the node."""
+
+    exchanges = 0
+
+    async def _exchange(self, body: Any, limit: int) -> Any:
+        self.exchanges += 1
+        return await super()._exchange(body, limit)
+
+
+async def test_without_logs_the_state_of_many_words_is_asked_for_at_once(
+    relayer: Relayer, seal_jobs: SealJobs
+) -> None:
+    await relayer.rpc.call("anvil_mine", ["0x3"])
+    await seal_jobs([index << 8 for index in range(120)])
+    await relayer.send()
+    await relayer.rpc.call("anvil_mine", ["0x4"])
+    fallback = StateFallback(relayer.db, relayer.registry, lease=LEASE, clock=relayer.clock)
+    async with Counted(relayer.rpc.address, timedelta(minutes=1)) as counted:
+        node = Node(counted)
+        _, finalized = await node.heads()
+        before = counted.exchanges
+        assert await fallback.logs_lost(node, finalized, relayer.epochs["indexer"]) == 1
+    # The root, 120 words by a hundred, the receipt, its block.
+    assert counted.exchanges - before == 5
+    assert await relayer.batch() == ("final", None)
+
+
 async def test_without_logs_a_batch_is_not_said_to_be_confirmed_by_what_cancelled_it_before(
     relayer: Relayer, seal_jobs: SealJobs
 ) -> None:
