@@ -10,6 +10,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from relayer.batches import registry_state, repository, run_time_repository
+from relayer.batches.burnt import take_out
 from relayer.batches.manifest import SPACE, Manifest, ManifestCipher, ManifestJob
 from relayer.batches.policy import Policy, WaitingWord, choose, may_be_due
 from relayer.batches.records import FinishedJob
@@ -78,6 +79,7 @@ class Batcher:
 
         Of a registry that is frozen nothing is sealed, nor of a lane whose last batch waits for the quorum: once that is
         there, few large batches are cheaper than many small ones.
+        Jobs whose tickets somebody else has spent are not sealed but run anew, and count.
 
         Raises:
             LeaseLostError: another process leads the batcher now.
@@ -91,8 +93,13 @@ class Batcher:
             jobs = words and await repository.finished(
                 conn, self._registry.id, [one.index for one in words], self._policy.max_jobs
             )
+            burnt = jobs and await take_out(
+                conn, self._registry.id, [job.ticket for job in jobs], actor=NAME, at=now
+            )
         if not jobs:
             return 0
+        if burnt:
+            return len(burnt)
         # No transaction is open meanwhile: the trees of a large batch take seconds.
         leaves, seal = await asyncio.to_thread(self._seal, jobs)
         # Before the commit that shows the batch to the sender: a manifest of no batch harms nobody, but a batch on chain

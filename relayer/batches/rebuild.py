@@ -6,7 +6,6 @@ was killed is simply run again. Nothing is sent, and nothing may be: the loops o
 """
 
 import asyncio
-import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,8 +17,10 @@ import structlog
 
 from relayer.batches import rebuild_repository as repository
 from relayer.batches import repository as batch_repository
+from relayer.batches.burnt import run_anew
+from relayer.batches.burnt_repository import Held, jobs_by_id, jobs_by_ticket
 from relayer.batches.manifest import SPACE, JobRecord, Manifest, ManifestCipher
-from relayer.batches.rebuild_repository import Connection, Held
+from relayer.batches.rebuild_repository import Connection
 from relayer.batches.repair import Repair
 from relayer.chain.calls import EventHandler
 from relayer.chain.node import Block, Node
@@ -50,12 +51,6 @@ _LEASE = timedelta(minutes=5)
 # The way of a job of the older database to the batch that the chain confirmed it in.
 _WAY = (JobState.FAILED, JobState.CREATED, JobState.PROCESSING, JobState.COMPLETED, JobState.CONFIRMING)
 _UNFINISHED = (JobState.CREATED, JobState.PROCESSING, JobState.COMPLETED, JobState.CONFIRMING)
-_SPENT = {
-    "code": "ticket_spent",
-    "message": "the ticket was spent on chain before the database was restored; the job runs again as a new one",
-    "retryable": False,
-}
-
 _log = structlog.get_logger(__name__)
 
 
@@ -279,7 +274,7 @@ class Rebuilder:
         by_id = {UUID(bytes=one.job_id): (one, record) for one, record in known}
         names = {record.tenant_id: f"restored-{record.tenant_id.hex}" for _, record in known}
         await repository.add_tenants(conn, {**names, **manifest.tenants}, now)
-        held = await repository.jobs_by_id(conn, self._registry.id, by_id.keys())
+        held = await jobs_by_id(conn, self._registry.id, by_id.keys())
         missing = [pair for job_id, pair in by_id.items() if job_id not in held]
         await repository.add_jobs(conn, self._registry.id, batch_id, missing, now)
         self._done["jobs"] += len(missing)
@@ -337,30 +332,15 @@ class Rebuilder:
         now = self._clock()
         holders = [
             job
-            for job in await repository.jobs_by_ticket(conn, self._registry.id, one.tickets)
+            for job in await jobs_by_ticket(conn, self._registry.id, one.tickets)
             if job.id not in own and job.state is not JobState.CONFIRMED
         ]
         if not holders:
             return
         burnt = [job for job in holders if job.state in _UNFINISHED]
-        changes = [
-            Change(
-                job_id=job.id,
-                version=job.state_version,
-                source=job.state,
-                target=JobState.FAILED,
-                actor="rebuild",
-                reason="ticket_spent",
-                error=_SPENT,
-            )
-            for job in burnt
-        ]
         await repository.lose_attempts(conn, [job.id for job in burnt], now)
-        moved = await transition(conn, changes, now)
-        assert len(moved) == len(burnt), "a job moved while its row was locked"
         await repository.take_new_tickets(conn, [job.id for job in holders])
-        for job in burnt:
-            await repository.run_again(conn, job.id, secrets.token_bytes(32), now)
+        await run_anew(conn, burnt, actor=ACTOR, at=now)
         self._done["run_again"] += len(burnt)
 
     async def _record(self, action: str, numbers: Mapping[str, int]) -> None:

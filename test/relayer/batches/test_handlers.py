@@ -22,7 +22,7 @@ from relayer.chain.rpc import JsonRpc, Request, RpcError
 from relayer.seal.tree import Word
 from relayer.store.registries import RegistryRow
 
-from .conftest import InsertFinished, SealJobs
+from .conftest import MAX_AGE, InsertFinished, MakeBatcher, SealJobs
 from .onchain import ADMIN, PAUSE, UNPAUSE, Relayer
 
 FOREIGN = b"\x01" * 32
@@ -152,6 +152,35 @@ async def test_foreign_words_are_imported_and_ours_among_them_stop_their_batch(
         drawn = await foreign_repository.next_ticket(conn, watched.registry.id, 0)
     assert drawn is not None
     assert drawn > 90 * 256 + 255
+
+
+async def test_finished_jobs_whose_tickets_others_spent_run_anew_and_are_never_sealed(
+    watched: Relayer,
+    insert_finished: InsertFinished,
+    make_batcher: MakeBatcher,
+    epoch: int,
+    signer: KeystoreSigner,
+) -> None:
+    spent, free = await insert_finished([3, 4])
+    await watched.confirm(signer, [Word(0, 1 << 3 | 1 << 9, FOREIGN)])
+    await watched.rpc.call("anvil_mine", ["0x3"])
+    await index(watched)
+    failed = "SELECT id FROM jobs WHERE state = 'failed' AND error->>'code' = 'ticket_spent' ORDER BY ticket"
+    anew = "SELECT rerun_of, ticket > 255 FROM jobs WHERE state = 'created' ORDER BY ticket"
+    assert await watched.rows(failed) == [(spent,)]
+    assert await watched.rows(anew) == [(spent, True)]
+    # One that was drawn while the batch was imported, and is finished later.
+    (late,) = await insert_finished([9])
+    batcher = make_batcher(max_jobs=2)
+    assert await batcher.run_pass(epoch) == 1
+    assert await watched.rows(failed) == [(spent,), (late,)]
+    assert await watched.rows(anew) == [(spent, True), (late, True)]
+    events = "SELECT job_id, actor FROM job_events WHERE to_state = 'failed' ORDER BY actor"
+    assert await watched.rows(events) == [(late, "batcher"), (spent, "indexer")]
+    watched.clock.now += MAX_AGE
+    assert await batcher.run_pass(epoch) == 1
+    assert await watched.rows("SELECT id FROM jobs WHERE state = 'confirming'") == [(free,)]
+    assert await watched.rows("SELECT ticket FROM batch_leaves") == [(4,)]
 
 
 async def test_words_far_ahead_do_not_use_up_the_lane(watched: Relayer, signer: KeystoreSigner) -> None:
