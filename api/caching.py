@@ -25,11 +25,11 @@ def tag_of(content: bytes) -> str:
 
 
 def is_known(request: Request, tag: str) -> bool:
-    """Whether the client has this already."""
+    """Whether the client has this already; weak tags count as others do."""
     if "if-none-match" not in request.headers:
         return False
     known = {part.strip().removeprefix("W/") for part in request.headers["if-none-match"].split(",")}
-    return bool(known & {tag, "*"})
+    return bool(known & {tag.removeprefix("W/"), "*"})
 
 
 def not_modified(tag: str, control: str, told: Mapping[str, str] | None = None) -> Response:

@@ -10,7 +10,7 @@ from api.admin.tenants import parse_tenant
 from api.bodies import BODY_PROBLEMS, json_response, read_json, validate
 from api.errors import Code
 from api.idempotency import REPLAYED, request_key
-from api.keys.schemas import CreateKeyBody, KeyBody, KeyPage, NewKeyBody, key_body, new_key_body
+from api.keys.schemas import CreateKeyBody, KeyPage, MadeKeyBody, NewKeyBody, key_body, new_key_body
 from api.pagination import LIST_PROBLEMS, Listing, PageQuery, read_page
 from api.schemas import headers, links, problems, request_body
 from api.services import ServicesDep
@@ -32,7 +32,7 @@ _NO_STORE = {"Cache-Control": "no-store"}
     summary="Make a key of a tenant",
     responses={
         200: {
-            "model": KeyBody,
+            "model": MadeKeyBody,
             "description": "An earlier request with the same `Idempotency-Key` made it; its secret is not shown again",
             **headers("Cache-Control", "Idempotency-Replayed"),
         },

@@ -132,13 +132,11 @@ async def read(request: Request, job_id: str, principal: JobReader, services: Se
     generation = services.finished.generation
     job = await find_job(services, principal.tenant_id, job_id)
     wait = wait_preference(request, services.max_wait_s)
-    if wait and ("if-none-match" not in request.headers or is_known(request, tag_of(_content(job)))):
+    if wait and ("if-none-match" not in request.headers or is_known(request, _representation(job)[0])):
         version = job.state_version
         with services.streams.hold(principal.tenant_id):
             job = await wait_for_job(request, services, job, wait, lambda one: one.state_version != version)
-    # The hint of inclusion and the progress change without the state, so the tag is made from the whole body.
-    content = _content(job)
-    tag = tag_of(content)
+    tag, content = _representation(job)
     services.finished.keep(job, tag, content, generation)
     return conditional(
         request,
@@ -211,8 +209,16 @@ async def receipt(request: Request, job_id: str, principal: JobReader, services:
     )
 
 
-def _content(job: Job) -> bytes:
-    return to_json(job_body(job))
+def _representation(job: Job) -> tuple[str, bytes]:
+    """Give a job's entity tag and its JSON.
+
+    The hint of inclusion and the progress change without the state, so the tag is made from the whole body; but for the place
+    in the queue, of which a weak tag says nothing: whoever waits for news would have it with every job that goes before.
+    """
+    content = to_json(job_body(job))
+    if job.queue_position is None:
+        return tag_of(content), content
+    return f"W/{tag_of(to_json(job_body(replace(job, queue_position=None))))}", content
 
 
 def _has_result(job: Job) -> bool:

@@ -12,6 +12,7 @@ JOB: dict[str, Any] = {
     "state": "confirmed",
     "status_reason": None,
     "state_version": 5,
+    "queue_position_hint": None,
     "input_hash": f"0x{'2c' * 32}",
     "metadata": {"order": "17"},
     "rerun_of": None,
@@ -31,6 +32,7 @@ JOB: dict[str, Any] = {
     "batch_root": f"0x{'ab' * 32}",
     "inclusion": {"transaction_hash": f"0x{'08' * 32}", "block_number": 4711},
     "error": None,
+    "usage": {"compute_seconds": 0.8},
     "retry": {
         "max_attempts": 3,
         "first_backoff_seconds": 2,

@@ -47,6 +47,12 @@ class LimitsBody(BaseModel):
     total_seconds: float | None
 
 
+class JobUsageBody(BaseModel):
+    """What was metered of the job, by the names of the meters."""
+
+    compute_seconds: float
+
+
 class JobBody(BaseModel):
     """A job; a field is null until what it tells has come to be. Hashes are 0x-hex, times RFC 3339 in UTC."""
 
@@ -66,6 +72,10 @@ class JobBody(BaseModel):
     """Why it stands there."""
     state_version: int
     """Rises with every change of state."""
+    queue_position_hint: int | None
+    """Its place among the waiting jobs of its kind and priority, 1 for the next; 100 is 100 or more.
+
+    Null where the job was not read by itself."""
     input_hash: str
     """SHA-256 of the canonical JSON (RFC 8785) of `{"input": …, "kind": …}`."""
     metadata: dict[str, str]
@@ -104,6 +114,8 @@ class JobBody(BaseModel):
     """The transaction that carries its batch."""
     error: dict[str, Any] | None
     """Why an attempt or the job failed: `code`, `message`, `retryable`, `attempt`."""
+    usage: JobUsageBody
+    """What was metered of it up to now."""
     retry: RetryBody
     """When a failed attempt is tried again."""
     limits: LimitsBody
@@ -191,6 +203,7 @@ def job_body(job: Job) -> dict[str, Any]:
         "state": job.state.value,
         "status_reason": job.status_reason,
         "state_version": job.state_version,
+        "queue_position_hint": job.queue_position,
         "input_hash": _hex(job.input_hash),
         "metadata": job.metadata,
         "rerun_of": None if job.rerun_of is None else to_public(ID_PREFIX, job.rerun_of),
@@ -210,6 +223,7 @@ def job_body(job: Job) -> dict[str, Any]:
         "batch_root": _hex(job.batch_root),
         "inclusion": inclusion,
         "error": job.error,
+        "usage": {"compute_seconds": _seconds(job.compute)},
     } | _options(job)
 
 

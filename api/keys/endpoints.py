@@ -13,6 +13,7 @@ from api.keys.schemas import (
     CreateKeyBody,
     KeyBody,
     KeyPage,
+    MadeKeyBody,
     NewKeyBody,
     RotateKeyBody,
     key_body,
@@ -44,7 +45,7 @@ _MADE = {
     ),
 }
 _MADE_BEFORE = {
-    "model": KeyBody,
+    "model": MadeKeyBody,
     "description": "An earlier request with the same `Idempotency-Key` made it; its secret is not shown again",
     **headers("Location", "Cache-Control", "Idempotency-Replayed"),
 }

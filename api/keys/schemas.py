@@ -163,6 +163,12 @@ class NewKeyBody(KeyBody):
     """The key itself, shown this once."""
 
 
+class MadeKeyBody(KeyBody):
+    """An API key that an earlier request made, without its secret, which was shown then."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE | {"last_used_at": None}]})
+
+
 class KeyPage(BaseModel):
     """A page of keys, newest first; the last page is the one without `next_page_token`."""
 

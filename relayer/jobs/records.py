@@ -25,8 +25,9 @@ class Job:
 
     Hashes and the salt are 32 bytes; `ticket` is a uint64; `input` is the RFC 8785 text of the input value, None
     where the job came back from the chain without it; `error` is `{code, message, retryable, attempt}`. `attempt` is the number of the last attempt, 0 before the
-    first; `progress` is what it reported last, `started_at` when it began. The last four fields are None outside a batch, and a hint until the
-    job is confirmed.
+    first; `progress` is what it reported last, `started_at` when it began; `compute` is what was metered of all attempts.
+    The four fields of the batch are None outside of one, and a hint until the job is confirmed. `queue_position` is its place
+    in its queue, from 1 to 100, which is also where those behind are, while it waits and where it was read by itself.
     """
 
     id: UUID
@@ -65,10 +66,12 @@ class Job:
     attempt: int = 0
     progress: dict[str, Any] | None = None
     started_at: datetime | None = None
+    compute: timedelta = timedelta(0)
     batch_state: str | None = None
     batch_root: bytes | None = None
     transaction_hash: bytes | None = None
     block_number: int | None = None
+    queue_position: int | None = None
 
 
 @dataclass(frozen=True)

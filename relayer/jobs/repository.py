@@ -17,21 +17,36 @@ j.total_limit, j.run_at, j.output_hash, j.output_size, j.output_media_type, j.er
 j.created_at, j.cancel_requested_at, j.result_ready_at, j.confirmed_at, j.finished_at, j.revoked_at
 """
 
-# Why a job waits is partly known by its queue only, and partly by the time.
-JOBS = f"""
-SELECT {COLUMNS}, CASE
+# Why a job waits is partly known by its queue only, and partly by the time. What was metered is what ended attempts
+# ran, but for those that were lost.
+_SHOWN = f"""
+{COLUMNS}, CASE
     WHEN j.state <> 'created' THEN j.status_reason
     WHEN j.run_at > now() THEN CASE j.status_reason WHEN 'queued' THEN 'scheduled' ELSE j.status_reason END
     ELSE coalesce((SELECT q.held_by FROM active_queues q WHERE q.tenant_id = j.tenant_id AND q.kind = j.kind
                                                            AND q.priority = j.priority), j.status_reason)
     END AS status_reason,
-    coalesce(a.number, 0) AS attempt, a.progress, a.started_at,
+    coalesce(a.number, 0) AS attempt, a.progress, a.started_at, coalesce(a.compute, interval '0') AS compute,
     b.state AS batch_state, b.root AS batch_root, b.transaction_hash, b.block_number
-FROM jobs j
-LEFT JOIN LATERAL (SELECT number, progress, started_at FROM attempts WHERE job_id = j.id AND started_at IS NOT NULL
-                   ORDER BY number DESC LIMIT 1) a ON true
-LEFT JOIN batches b ON b.id = j.batch_id
 """  # noqa: S608  # constants only
+_FROM = """
+FROM jobs j
+LEFT JOIN LATERAL (
+    SELECT number, progress, started_at,
+           sum(greatest(interval '0', finished_at - started_at))
+               FILTER (WHERE state IN ('succeeded', 'failed', 'cancelled')) OVER () AS compute
+    FROM attempts WHERE job_id = j.id AND started_at IS NOT NULL
+    ORDER BY number DESC LIMIT 1
+) a ON true
+LEFT JOIN batches b ON b.id = j.batch_id
+"""
+JOBS = f"SELECT {_SHOWN} {_FROM}"
+
+_PLACED = f"""
+SELECT {_SHOWN}, CASE WHEN j.state = 'created' AND j.run_at <= now()
+    THEN queue_position(j.tenant_id, j.kind, j.priority, j.run_at, j.id) END AS queue_position
+{_FROM}
+"""  # constants only
 
 
 async def job(conn: AsyncConnection[TupleRow], tenant: UUID, job_id: UUID) -> Job | None:
@@ -44,15 +59,15 @@ async def job(conn: AsyncConnection[TupleRow], tenant: UUID, job_id: UUID) -> Jo
 async def jobs(
     conn: AsyncConnection[TupleRow], by_tenant: Mapping[UUID, Collection[UUID]]
 ) -> dict[tuple[UUID, UUID], Job]:
-    """Give jobs under tenant and id, in one round trip; none for an id that is not of a job of its tenant.
+    """Give jobs with their places in their queues, under tenant and id, in one round trip.
 
-    The connection is in a pipelined transaction.
+    There is none for an id that is not of a job of its tenant. The connection is in a pipelined transaction.
     """
     cursors = []
     for tenant, ids in by_tenant.items():
         await act_for(conn, tenant)
         cursor = conn.cursor(row_factory=job_row)
-        await cursor.execute(JOBS + "WHERE j.id = ANY(%s) AND j.tenant_id = %s", [list(ids), tenant])
+        await cursor.execute(_PLACED + "WHERE j.id = ANY(%s) AND j.tenant_id = %s", [list(ids), tenant])
         cursors.append(cursor)
     return {(job.tenant_id, job.id): job for cursor in cursors for job in await cursor.fetchall()}
 

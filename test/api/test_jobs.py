@@ -1,16 +1,19 @@
 import hashlib
 import json
 import re
+from datetime import timedelta
+from typing import cast
 
 import pytest
 
+from relayer.model.clock import utc_now
 from relayer.model.lifecycle import JobState
 from relayer.seal.commitment import input_hash
 from relayer.seal.receipt import Receipt
 from relayer.store.blobs import SMALL_BYTES
 from relayer.store.database import Database
 
-from .conftest import Caller, Engine, assert_problem
+from .conftest import Body, Caller, Engine, assert_problem
 
 
 async def test_a_submitted_job_has_its_ticket_and_the_hash_of_what_was_sent(acme: Caller) -> None:
@@ -27,7 +30,8 @@ async def test_a_submitted_job_has_its_ticket_and_the_hash_of_what_was_sent(acme
     assert job["input_hash"] == f"0x{input_hash('digest', sent['input']).hex()}"
     assert (job["kind"], job["state"], job["state_version"]) == ("digest", "created", 1)
     assert job["metadata"] == {"order": "17"}
-    assert (await acme.get(answer.headers["location"])).json() == job
+    assert (job["queue_position_hint"], job["usage"]) == (None, {"compute_seconds": 0})
+    assert (await acme.get(answer.headers["location"])).json() == job | {"queue_position_hint": 1}
     assert (await acme.submitted())["ticket"] == "0x0000000000000001"
 
 
@@ -61,11 +65,41 @@ async def test_two_tenants_may_use_the_same_key(acme: Caller, rival: Caller) -> 
     assert first.json()["id"] != second.json()["id"]
 
 
+async def test_a_waiting_job_tells_its_place(acme: Caller, rival: Caller, engine: Engine) -> None:
+    async def place(job: Body) -> int | None:
+        read = (await acme.get(f"/v1/jobs/{job['id']}")).json()
+        return cast("int | None", read["queue_position_hint"])
+
+    await rival.submitted()
+    first, second = await acme.submitted(), await acme.submitted()
+    urgent = await acme.submitted(priority="high")
+    later = await acme.submitted(run_at=(utc_now() + timedelta(hours=1)).isoformat())
+    assert [await place(job) for job in (first, second, urgent, later)] == [1, 2, 1, None]
+    answer = await acme.get(f"/v1/jobs/{second['id']}")
+    tag = answer.headers["etag"]
+    assert tag.startswith('W/"')
+    await engine.move(first, JobState.PROCESSING)
+    assert [await place(job) for job in (first, second)] == [None, 1]
+    # That it moved up is no news to whoever waits for some.
+    for prefer in ("", "wait=1"):
+        unchanged = await acme.get(f"/v1/jobs/{second['id']}", if_none_match=tag, prefer=prefer)
+        assert (unchanged.status_code, unchanged.headers["etag"]) == (304, tag)
+    assert {job["queue_position_hint"] for job in await acme.items("/v1/jobs")} == {None}
+
+
+async def test_a_place_is_counted_no_further_than_to_a_hundred(acme: Caller) -> None:
+    items = [{"idempotency_key": f"k{n}", "kind": "digest", "input": {"text": "a"}} for n in range(105)]
+    results = (await acme.post_json("/v1/jobs:batch", {"jobs": items})).json()["results"]
+    ids = sorted(result["job"]["id"] for result in results)
+    places = [(await acme.get(f"/v1/jobs/{one}")).json()["queue_position_hint"] for one in ids[98:]]
+    assert places == [99, 100, 100, 100, 100, 100, 100]
+
+
 async def test_an_etag_spares_an_unchanged_job(acme: Caller, engine: Engine) -> None:
     job = await acme.submitted()
     path = f"/v1/jobs/{job['id']}"
     tag = (await acme.get(path)).headers["etag"]
-    unchanged = await acme.get(path, if_none_match=f'"x", W/{tag}')
+    unchanged = await acme.get(path, if_none_match=f'"x", {tag}')
     assert (unchanged.status_code, unchanged.content) == (304, b"")
     await engine.move(job, JobState.PROCESSING)
     changed = await acme.get(path, if_none_match=tag)

@@ -69,7 +69,7 @@ async def test_what_is_asked_for_is_what_the_job_says(hasty: Caller) -> None:
         "codes": ["busy"],
     }
     assert job["limits"] == {"queue_seconds": 60, "run_seconds": 1.25, "total_seconds": 100}
-    assert (await hasty.get(f"/v1/jobs/{job['id']}")).json() == job
+    assert (await hasty.get(f"/v1/jobs/{job['id']}")).json() == job | {"queue_position_hint": 1}
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,8 @@ async def test_compute_is_counted_once_an_attempt_and_ends_submissions(
     callers: list[Caller], clock: Hand, engine: Engine, relayer_db: Database
 ) -> None:
     acme = callers[0]
-    attempts = [await engine.attempt(await acme.submitted()) for _ in range(3)]
+    jobs = [await acme.submitted() for _ in range(3)]
+    attempts = [await engine.attempt(job) for job in jobs]
 
     async def end(number: int, state: str, seconds: float) -> None:
         one = attempts[number]
@@ -146,6 +147,9 @@ async def test_compute_is_counted_once_an_attempt_and_ends_submissions(
             (f"{attempts[0].id}:compute_seconds", 12.25),
             (f"{attempts[2].id}:compute_seconds", 47.75),
         ]
+    # What a job was metered is what stands there.
+    read = [(await acme.get(f"/v1/jobs/{job['id']}")).json() for job in jobs]
+    assert [job["usage"]["compute_seconds"] for job in read] == [12.25, 0, 47.75]
     clock.now = LATE + timedelta(seconds=10)
     assert quotas(await acme.get("/v1/usage"))["compute_seconds"] == (0, 60)
     await acme.submitted()

@@ -1,4 +1,4 @@
-"""Whose keys were shown after their end; old counters of quotas are deleted."""
+"""Whose keys were shown after their end; where a waiting job stands; old counters of quotas are deleted."""
 
 from importlib.resources import files
 
