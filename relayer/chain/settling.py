@@ -1,5 +1,7 @@
 """Where what was ever signed ended up: inclusion, reorganisation, and the verdicts of final blocks."""
 
+from collections.abc import Awaitable, Callable
+
 import structlog
 
 from relayer.chain import slot_repository as repository
@@ -15,6 +17,8 @@ from relayer.chain.slots import Attempt, Purpose, Slot, SlotState
 
 # A call that ran out of gas is sent with half as much again so many times.
 _GAS_RETRIES = 2
+
+_Contradiction = Callable[[Node], Awaitable[str | None]]
 
 _log = structlog.get_logger(__name__)
 
@@ -67,7 +71,8 @@ class Settling:
             return await self._drop(view, slot)
         if slot.nonce >= view.account.finalized_nonce:
             return False
-        if (asked := await self._all_say_so(view, slot)) is None:
+        asked = await self._all_say_so(view, slot, lambda node: self._contradiction(node, slot))
+        if asked is None:
             return False
         text = (
             f"nonce {slot.nonce} was used in a final block by a transaction that this platform did not sign; "
@@ -77,8 +82,8 @@ class Settling:
         _log.critical("foreign_transaction", nonce=slot.nonce, nodes=asked, detail=text)
         return await self._settle(view, slot, SlotState.SUPERSEDED, Refusal(Cause.SUPERSEDED, text))
 
-    async def _all_say_so(self, view: View, slot: Slot) -> int | None:
-        """Ask the other nodes whether the nonce is used for good, and by nothing of ours.
+    async def _all_say_so(self, view: View, slot: Slot, contradiction: _Contradiction) -> int | None:
+        """Ask the other nodes before something of a slot is settled that cannot be taken back.
 
         Returns:
             How many nodes say so; None where one contradicts or does not say.
@@ -87,7 +92,7 @@ class Settling:
         others = [rpc for rpc in self._providers.witnesses() if rpc is not view.rpc]
         for rpc in others:
             try:
-                reason = await self._contradiction(Node(rpc), slot)
+                reason = await contradiction(Node(rpc))
             except (RpcUnavailableError, RpcError) as error:
                 reason = str(error)
             if reason is not None:
@@ -95,7 +100,25 @@ class Settling:
                 return None
         return 1 + len(others)
 
+    async def _mined_alike(self, view: View, slot: Slot, receipt: TransactionReceipt) -> bool:
+        """Whether every node has a transaction with the same outcome in the same final block."""
+
+        async def contradiction(node: Node) -> str | None:
+            _, finalized = await node.heads()
+            theirs = (await node.receipts([receipt.transaction_hash])).get(receipt.transaction_hash)
+            block = await node.block(receipt.block_number)
+            if theirs != receipt or block is None or block.hash != receipt.block_hash:
+                return (
+                    f"{node.rpc.address} does not have it in block {receipt.block_number} with this outcome"
+                )
+            if finalized.number < receipt.block_number:
+                return f"by {node.rpc.address} block {receipt.block_number} is not final"
+            return None
+
+        return await self._all_say_so(view, slot, contradiction) is not None
+
     async def _contradiction(self, node: Node, slot: Slot) -> str | None:
+        """What speaks against a nonce being used for good, and by nothing of ours."""
         account = await node.account(self._ledger.account.address)
         if slot.nonce >= account.finalized_nonce:
             return f"by {node.rpc.address} the nonce is not used in a final block"
@@ -118,12 +141,14 @@ class Settling:
                     await self._source.included(entry.conn, slot.batch_id, inclusion)
             if final:
                 finalized = view.account.finalized
+                # By one node's word: it moves no job, which the event of the batch does.
                 await repository.settle(entry.conn, slot.id, SlotState.FINAL, finalized, entry.stamp)
         return True
 
     async def _failed(self, view: View, slot: Slot, attempt: Attempt, receipt: TransactionReceipt) -> bool:
         dropped = slot.state is SlotState.INCLUDED and await self._drop(view, slot)
-        if receipt.block_number > view.account.finalized.number:
+        is_final = receipt.block_number <= view.account.finalized.number
+        if not is_final or not await self._mined_alike(view, slot, receipt):
             return dropped
         where = f"transaction 0x{receipt.transaction_hash.hex()} reverted in block {receipt.block_number}"
         refusal = await self._simulation.reason(view.rpc, slot, where, receipt.block_number)
@@ -148,7 +173,8 @@ class Settling:
     async def _took_the_nonce(self, view: View, slot: Slot, receipt: TransactionReceipt) -> bool:
         """The transaction of nothing that cancels a batch's was mined, whether or not it succeeded."""
         dropped = slot.state is SlotState.INCLUDED and await self._drop(view, slot)
-        if receipt.block_number > view.account.finalized.number:
+        is_final = receipt.block_number <= view.account.finalized.number
+        if not is_final or not await self._mined_alike(view, slot, receipt):
             return dropped
         text = f"nonce {slot.nonce} was used up by 0x{receipt.transaction_hash.hex()}, which does nothing"
         return await self._settle(

@@ -83,6 +83,20 @@ class ForgetfulRpc(JsonRpc):
         return await super().batch(requests)
 
 
+class FailingRpc(JsonRpc):
+    """Says that every transaction that was mined reverted."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url, _TIMEOUT)
+
+    async def batch(self, requests: Sequence[Request]) -> list[Any]:
+        answers = await super().batch(requests)
+        return [
+            answer | {"status": "0x0"} if method == "eth_getTransactionReceipt" and answer else answer
+            for (method, _), answer in zip(requests, answers, strict=True)
+        ]
+
+
 class RefusingRpc(JsonRpc):
     """Refuses every call of a contract with an error of JSON-RPC."""
 

@@ -14,7 +14,7 @@ from relayer.chain.slot_repository import Stamp
 from relayer.chain.slots import Purpose
 from relayer.store.leases import LeaseLostError
 
-from .nodes import AheadRpc, ForgetfulRpc, RefusingRpc, SayingRpc, SleepingRpc
+from .nodes import AheadRpc, FailingRpc, ForgetfulRpc, RefusingRpc, SayingRpc, SleepingRpc
 
 
 async def _cancel(chain: Any, epoch: int) -> None:
@@ -175,6 +175,25 @@ async def test_a_foreign_transaction_is_a_verdict_of_all_nodes(chain: Any) -> No
     assert await chain.slots() == [(0, "superseded", 1)]
     assert chain.source.told[-1][1].cause is Cause.SUPERSEDED
     assert chain.count("jobseal_sender_foreign_transactions_total") == 1
+
+
+async def test_one_node_alone_says_of_no_transaction_that_it_reverted(chain: Any) -> None:
+    seal = await chain.seal()
+    epoch = await chain.lease("sender")
+    async with (
+        FailingRpc(chain.rpc.address) as liar,
+        JsonRpc(chain.rpc.address, chain.request_timeout) as other,
+    ):
+        sender = chain.sender(other, rpc=liar)
+        await sender.run_pass(epoch)
+        await chain.mine(3)
+        for _ in range(3):
+            await sender.run_pass(epoch)
+        assert [(nonce, state) for nonce, state, _ in await chain.slots()] == [(0, "broadcast")]
+        assert [entry[0] for entry in chain.source.told] == ["sending"]
+        await chain.sender(liar, rpc=other).run_pass(epoch)
+    assert [(nonce, state) for nonce, state, _ in await chain.slots()] == [(0, "final")]
+    assert await chain.confirmed() == [seal.root]
 
 
 class BoastfulRpc(AheadRpc):
