@@ -231,7 +231,7 @@ def _chain_loops(
     providers = _providers(nodes, chain, registry.chain_id)
     metrics.register(ProviderMetrics(providers))
     blobs = LocalBlobStore(BlobSettings().folder)
-    fees = Fees(chain.max_fee_cap_gwei * GWEI, chain.fees)
+    fees = Fees(chain.max_fee_cap_gwei * GWEI, chain.fees, chain.rollup)
 
     async def market() -> Market:
         await providers.look()

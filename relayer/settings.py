@@ -132,6 +132,7 @@ class RegistrySettings(BaseSettings):
 
 
 FeeKind = Literal["auto", "eip1559", "legacy"]
+Rollup = Literal["none", "op-stack", "arbitrum"]
 
 
 def _listed(value: object) -> object:
@@ -144,7 +145,8 @@ class ChainSettings(BaseSettings):
 
     `rpc_urls`: the nodes, with commas between them, in the order in which they are preferred; their addresses may hold
     keys. `ws_urls`: where new blocks are announced (WebSocket), so that they are seen at once.
-    `fees` is how the chain takes them: by EIP-1559, by a gas price, or as its latest header says.
+    `fees` is how the chain takes them: by EIP-1559, by a gas price, or as its latest header says. `rollup` is of which kind
+    the chain is, where it is one: of the OP stack, which takes more than what gas costs, or of Arbitrum's, which has no pool.
     `finality_depth`: for a chain without the tag `finalized`, how many blocks above a block make it final.
     A node may lie `max_lag_blocks` behind the others, its head may stand still for `no_new_heads_after` (PT0S where blocks
     come only with transactions), and its finalized block may be three times `finality_lag` older than the latest before
@@ -156,6 +158,7 @@ class ChainSettings(BaseSettings):
     rpc_urls: Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_listed), Field(min_length=1)]
     ws_urls: Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_listed)] = ()
     fees: FeeKind = "auto"
+    rollup: Rollup = "none"
     max_fee_cap_gwei: Annotated[int, Field(ge=1)] = 500
     request_timeout: timedelta = timedelta(seconds=10)
     finality_depth: Annotated[int, Field(ge=1)] | None = None

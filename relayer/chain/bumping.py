@@ -1,6 +1,5 @@
 """Replacing stuck transactions, on the same nonces, by ones that pay more. A nonce is never given up."""
 
-from datetime import timedelta
 from uuid import UUID
 
 import structlog
@@ -16,10 +15,6 @@ from relayer.chain.simulation import RefusedError, Simulation
 from relayer.chain.slots import NOTHING_GAS, Attempt, Purpose, Slot
 from relayer.model.clock import Clock
 
-_FIRST_AFTER = timedelta(seconds=45)
-_FIRST_AFTER_BLOCKS = 3
-_LATEST_AFTER = timedelta(minutes=10)
-_PATIENCE_FACTOR = 1.5
 _MOST_ATTEMPTS = 10
 # What nodes did not take, and take if it pays more.
 _REFUSED = (AnswerClass.UNDERPRICED, AnswerClass.REPLACEMENT, AnswerClass.GAS_TOO_LOW)
@@ -96,13 +91,15 @@ class Bumping:
         return self._waits_too_long(view, slot, newest)
 
     def _waits_too_long(self, view: View, slot: Slot, newest: Attempt) -> bool:
-        """Whether three blocks or 45 s went by, half as much again with every attempt, at most ten minutes."""
+        """Whether its patience is over, which is longer with every attempt."""
         if newest.first_broadcast_at is None or newest.first_broadcast_block is None:
             return False
-        factor = _PATIENCE_FACTOR ** (len(slot.own) - 1)
-        waited = self._clock() - newest.first_broadcast_at
+        pace = self._fees.pace
+        factor = pace.factor ** (len(slot.own) - 1)
+        if self._clock() - newest.first_broadcast_at >= min(pace.stuck_after * factor, pace.longest):
+            return True
         blocks = view.account.latest.number - newest.first_broadcast_block
-        return waited >= min(_FIRST_AFTER * factor, _LATEST_AFTER) or blocks >= _FIRST_AFTER_BLOCKS * factor
+        return pace.stuck_after_blocks is not None and blocks >= pace.stuck_after_blocks * factor
 
     async def _pool_has_ours(self, view: View, slot: Slot) -> bool:
         """Whether what a replacement is compared with was signed here; if not, somebody else has the key."""

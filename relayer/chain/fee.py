@@ -70,8 +70,8 @@ class Market(Protocol):
     def bump(self, old: Fee, ceiling: int, *, refused: bool) -> Fee | Keep:
         """Give the fee that replaces a stuck transaction's, or why it keeps its own.
 
-        A new fee is higher by at least an eighth in both fields, and at most the ceiling. With `refused`, because a node
-        did not take the old one, it is also given where the market asks for no more.
+        A new fee is higher, where there is a pool by at least an eighth in both fields, and at most the ceiling. With
+        `refused`, because a node did not take the old one, it is also given where the market asks for no more.
         """
 
 

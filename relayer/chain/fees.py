@@ -5,9 +5,13 @@ from enum import StrEnum
 
 from relayer.chain.dynamic_market import read_dynamic_market
 from relayer.chain.fee import GWEI, Market
+from relayer.chain.first_come_market import read_first_come_market
 from relayer.chain.legacy_market import read_legacy_market
+from relayer.chain.op_stack import read_cost_beside_gas
+from relayer.chain.pace import FIRST_COME, POOLED
 from relayer.chain.rpc import JsonRpc
-from relayer.settings import FeeKind
+from relayer.chain.transaction import TransactionFields
+from relayer.settings import FeeKind, Rollup
 
 _MARKET_MULTIPLE = 5
 # Where fees are next to nothing, a multiple of them is no sign of anything wrong.
@@ -37,12 +41,18 @@ class Fees:
     Args:
         cap: the highest fee for a unit of gas that is ever signed.
         kind: how the chain takes fees; `auto` looks at its latest header.
+        rollup: of which kind the chain is, where it is one.
+
+    Attributes:
+        pace: how soon what is not mined is replaced or sent again.
 
     """
 
-    def __init__(self, cap: int, kind: FeeKind = "auto") -> None:
+    def __init__(self, cap: int, kind: FeeKind = "auto", rollup: Rollup = "none") -> None:
         self.cap = cap
         self._kind = kind
+        self._rollup = rollup
+        self.pace = FIRST_COME if rollup == "arbitrum" else POOLED
 
     async def market(self, rpc: JsonRpc) -> Market:
         """Read the market from a node.
@@ -52,6 +62,8 @@ class Fees:
             RpcError: the node refuses to tell.
 
         """
+        if self._rollup == "arbitrum":
+            return await read_first_come_market(rpc)
         if await self._has_base_fee(rpc):
             return await read_dynamic_market(rpc)
         return await read_legacy_market(rpc)
@@ -68,6 +80,16 @@ class Fees:
     def most(self, market: Market) -> int:
         """Give the most that is paid for a unit of gas as the market is, from an account that can pay anything."""
         return min(self.cap, max(_MARKET_MULTIPLE * market.fair, _NEXT_TO_NOTHING))
+
+    async def beside_gas(self, rpc: JsonRpc, fields: TransactionFields) -> int:
+        """Give what a transaction may cost beside its gas.
+
+        Raises:
+            RpcUnavailableError: no answer, or one that makes no sense.
+            RpcError: the node refuses to tell.
+
+        """
+        return await read_cost_beside_gas(rpc, fields) if self._rollup == "op-stack" else 0
 
     async def _has_base_fee(self, rpc: JsonRpc) -> bool:
         if self._kind != "auto":

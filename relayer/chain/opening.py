@@ -19,6 +19,7 @@ from relayer.chain.sender_metrics import SenderMetrics
 from relayer.chain.simulation import RefusedError, Simulation
 from relayer.chain.slot_repository import NewSlot
 from relayer.chain.slots import NOTHING_GAS, Purpose, Slot, SlotState
+from relayer.chain.transaction import TransactionFields
 
 # Nodes promise an account 16 places in their pools.
 _MOST_UNMINED_CALLS = 4
@@ -179,17 +180,19 @@ class Opening:
             gas = min(max(gas, exhausted[-1] * 3 // 2), MAX_GAS)
         market = await self._fees.market(view.rpc)
         balance = view.account.balance
-        left = balance // (gas * self._fees.most(market))
+        beside = await self._beside_gas(view, call, gas, market.bid(self._fees.most(market)))
+        left = balance // (gas * self._fees.most(market) + beside)
         self._metrics.balance(left)
         if left < _BALANCE_TO_BEGIN:
+            also = f", and {beside} wei beside it" if beside else ""
             return Refusal(
                 Cause.FUNDS,
                 f"0x{self._ledger.account.address.hex()} has {balance} wei, enough for {left} transactions of {gas} "
-                f"gas at the most that would be paid; send it more",
+                f"gas at the most that would be paid{also}; send it more",
             )
         if left < _BALANCE_TO_WARN:
             _log.warning("funds_low", transactions=left, balance=balance)
-        ceiling = self._fees.ceiling(market, gas=gas, balance=balance)
+        ceiling = self._fees.ceiling(market, gas=gas, balance=balance - beside)
         if ceiling.amount < market.ask:
             return Refusal(
                 Cause.FEE_CAP,
@@ -197,6 +200,13 @@ class Opening:
                 "JOBSEAL_CHAIN_MAX_FEE_CAP_GWEI",
             )
         return _Price(gas, market.bid(ceiling.amount))
+
+    async def _beside_gas(self, view: View, call: Call, gas: int, fee: Fee) -> int:
+        account = self._ledger.account
+        return await self._fees.beside_gas(
+            view.rpc,
+            TransactionFields(account.chain_id, view.account.nonce, call.target, call.calldata, gas, fee),
+        )
 
 
 def _blocks_what_follows(slot: Slot) -> bool:

@@ -1,7 +1,6 @@
 """Signing for nonces and handing the bytes to nodes. Bytes are kept before any node sees them, and kept for ever."""
 
 from dataclasses import replace
-from datetime import timedelta
 from uuid import UUID
 
 import structlog
@@ -21,7 +20,6 @@ from relayer.chain.slots import NOTHING_GAS, Attempt, Purpose, Slot, SlotState
 from relayer.chain.transaction import TransactionFields
 from relayer.model.clock import Clock
 
-_REBROADCAST_AFTER = timedelta(seconds=30)
 # What the pool refuses for now is tried again with every block.
 _WITH_NEXT_BLOCK = (AnswerClass.POOL_FULL, AnswerClass.POOL_BUSY, AnswerClass.NONCE_GAP)
 _CAUSES = {
@@ -147,7 +145,7 @@ class Posting:
         if attempt.last_class is AnswerClass.NO_FUNDS:
             can_pay = view.account.balance >= attempt.gas_limit * attempt.fee.max_fee
             return can_pay and view.account.latest.number > (attempt.last_broadcast_block or 0)
-        return self._clock() - attempt.last_broadcast_at >= _REBROADCAST_AFTER
+        return self._clock() - attempt.last_broadcast_at >= self._fees.pace.resend_after
 
     async def _send(self, view: View, slot: Slot, attempt: Attempt) -> AnswerClass:
         """Hand stored bytes to the nodes, and note what they say together."""

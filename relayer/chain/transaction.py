@@ -46,6 +46,15 @@ def fee_of(raw: bytes, max_fee: int, max_tip: int) -> Fee:
     return LegacyFee(max_fee) if raw[0] >= _FIRST_LIST_BYTE else DynamicFee(max_fee, max_tip)
 
 
+def unsigned_bytes(fields: TransactionFields) -> bytes:
+    """Give what a signature is over."""
+    kind, unsigned = _unsigned(fields)
+    items = list(unsigned.values())
+    if not kind:
+        items += [_bytes(fields.chain_id), b"", b""]
+    return kind + bytes(rlp.encode(items))
+
+
 def check_signed(raw: bytes, fields: TransactionFields, address: bytes) -> None:
     """Check that `raw` is exactly these fields, signed by this address, in the only encoding that a transaction has.
 
@@ -69,7 +78,7 @@ def check_signed(raw: bytes, fields: TransactionFields, address: bytes) -> None:
         raise SignerError(f"the signer gave the recovery id {v} instead of {first} or {first + 1}")
     if not (0 < r < _ORDER and 0 < s <= _ORDER // 2):
         raise SignerError("the signer gave a signature that nodes refuse: r or s is out of range (EIP-2)")
-    signer = _recover(_signing_hash(kind, wanted, fields.chain_id), r, s, v - first)
+    signer = _recover(keccak256(unsigned_bytes(fields)), r, s, v - first)
     if signer != address:
         whose = "nobody" if signer is None else f"0x{signer.hex()}"
         raise SignerError(f"the signer signed as {whose} instead of 0x{address.hex()}; nothing was sent")
@@ -91,13 +100,6 @@ def _unsigned(fields: TransactionFields) -> tuple[bytes, dict[str, _Item]]:
             return _TYPE_2, head | call | {"accessList": []}
         case LegacyFee(gas_price):
             return b"", {"nonce": nonce, "gasPrice": _bytes(gas_price), "gas": gas} | call
-
-
-def _signing_hash(kind: bytes, unsigned: dict[str, _Item], chain_id: int) -> bytes:
-    items = list(unsigned.values())
-    if not kind:
-        items += [_bytes(chain_id), b"", b""]
-    return bytes(keccak256(kind + rlp.encode(items)))
 
 
 def _decode(raw: bytes, kind: bytes, calldata_bytes: int) -> Sequence[_Item]:

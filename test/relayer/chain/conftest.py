@@ -28,7 +28,7 @@ from relayer.chain.slot_repository import Connection
 from relayer.local.anvil import CHAIN_ID, Anvil
 from relayer.model.ids import new_id
 from relayer.seal.tree import Seal, seal_batch
-from relayer.settings import FeeKind
+from relayer.settings import FeeKind, Rollup
 from relayer.store import leases, registries
 from relayer.store.database import Database
 
@@ -136,6 +136,7 @@ class Chain:
         signer: Signer | None = None,
         cap: int = 500,
         fees: FeeKind = "auto",
+        rollup: Rollup = "none",
     ) -> Sender:
         self.counts.append(CollectorRegistry())
         return Sender(
@@ -143,7 +144,7 @@ class Chain:
             self.providers(rpc or self.rpc, *others),
             signer=signer or self.signer,
             source=self.source,
-            fees=Fees(cap * GWEI, fees),
+            fees=Fees(cap * GWEI, fees, rollup),
             metrics=SenderMetrics(self.counts[-1]),
             clock=self.clock,
         )
