@@ -136,7 +136,7 @@ async def run_relayer(names: AbstractSet[str]) -> None:
                 metrics=metrics,
             )
         owner = f"{socket.gethostname()}/{os.getpid()}/{new_id()}"
-        await leading.run([one for one in loops if one.name in names], db, owner, stopping)
+        await leading.run([one for one in loops if one.name in names], db, owner, stopping, metrics)
 
 
 async def _registry(db: Database, settings: RegistrySettings, stopping: asyncio.Event) -> RegistryRow | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
+from prometheus_client import CollectorRegistry, Gauge
 
 from relayer.model.errors import JobsealError, UnavailableError
 from relayer.store import leases
@@ -63,7 +64,8 @@ class Pace:
 class Leader:
     """One process's try to lead a loop for as long as the process lives."""
 
-    def __init__(self, loop: Loop, db: Database, owner: str, stopping: asyncio.Event) -> None:
+    def __init__(self, loop: Loop, db: Database, owner: str, stopping: asyncio.Event, epochs: Gauge) -> None:
+        self._shown = epochs.labels(loop.name)
         self._loop = loop
         self._db = db
         self._owner = owner
@@ -94,6 +96,7 @@ class Leader:
             done = await self._loop.run_pass(self._epoch)
         except leases.LeaseLostError as error:
             self._epoch = None
+            self._shown.set(0)
             self._say("lease_lost", str(error))
             return _FOLLOWER_WAIT_S
         except UnavailableError as error:
@@ -123,6 +126,7 @@ class Leader:
         if epoch != self._epoch:
             _log.info("leads" if epoch else "follows", loop=self._loop.name, epoch=epoch)
         self._epoch, self._renewed = epoch, started
+        self._shown.set(epoch or 0)
 
     async def _pause(self, seconds: float, bell: asyncio.Event | None) -> bool:
         """Rest until asked to stop or rung for; whether the whole rest was had."""
@@ -147,8 +151,21 @@ class Leader:
             _log.warning(event, loop=self._loop.name, reason=reason)
 
 
-async def run(loops: Sequence[Loop], db: Database, owner: str, stopping: asyncio.Event) -> None:
+def epochs_in(registry: CollectorRegistry) -> Gauge:
+    """Make the metric that shows what a process leads."""
+    return Gauge(
+        "jobseal_loop_epoch",
+        "Epoch of the lease under which this process leads a loop; 0 while it follows",
+        ["loop"],
+        registry=registry,
+    )
+
+
+async def run(
+    loops: Sequence[Loop], db: Database, owner: str, stopping: asyncio.Event, metrics: CollectorRegistry
+) -> None:
     """Lead every loop until asked to stop."""
+    epochs = epochs_in(metrics)
     async with asyncio.TaskGroup() as group:
         for loop in loops:
-            group.create_task(Leader(loop, db, owner, stopping).lead(), name=loop.name)
+            group.create_task(Leader(loop, db, owner, stopping, epochs).lead(), name=loop.name)

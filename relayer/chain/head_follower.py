@@ -172,6 +172,7 @@ class HeadFollower:
         await repository.take_back(conn, self._chain_id, list(hashes))
         self._touched = True
         self._metrics.rolled_back_blocks.inc(len(orphans))
+        self._metrics.reorg_depth.observe(len(orphans))
         _log.warning("blocks_rolled_back", chain=self._chain_id, blocks=len(orphans), lowest=lowest)
 
 

@@ -69,6 +69,7 @@ class Indexer:
         self._clock = clock
         self._head = head
         self._lost = lost
+        self._metrics = metrics
         self._size = RangeSize()
         self._reader = LogReader(providers, address, metrics)
         self._second = SecondScan(
@@ -108,7 +109,8 @@ class Indexer:
         await self._providers.look()
         node = Node(self._providers.pinned())
         latest, finalized = await node.heads()
-        await self._check_continuity(node, cursor, finalized)
+        last = await self._check_continuity(node, cursor, finalized)
+        self._metrics.behind(finalized, cursor.next_block, last)
         read = 0
         if finalized.number >= cursor.next_block:
             read = await self._read_final(node, cursor, finalized, epoch)
@@ -126,9 +128,10 @@ class Indexer:
                 conn, self._chain_id, self._address, self._first_block, self._clock()
             )
 
-    async def _check_continuity(self, node: Node, cursor: Cursor, finalized: Block) -> None:
+    async def _check_continuity(self, node: Node, cursor: Cursor, finalized: Block) -> Block | None:
+        """Give the last block that was read, which the node must have too; None where none was."""
         if cursor.last_hash is None:
-            return
+            return None
         height = cursor.next_block - 1
         block = await node.block(height)
         if block is not None and block.hash != cursor.last_hash:
@@ -144,6 +147,7 @@ class Indexer:
             raise node.rpc.nonsense(
                 f"the node's finalized block {finalized.number} lies below block {height}, which was read already"
             )
+        return block
 
     async def _read_final(self, node: Node, cursor: Cursor, finalized: Block, epoch: int) -> int:
         """Read and apply the next range, from another node where one gives no logs; give its number of blocks."""

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from relayer.chain.bloom import may_hold
-from relayer.chain.node import Header, Log, LogRange, Node
+from relayer.chain.node import Block, Header, Log, LogRange, Node
 from relayer.chain.providers import Providers
 from relayer.chain.ranges import RangeSize
 from relayer.chain.registry import EVENT_TOPICS
@@ -43,6 +43,27 @@ class IndexerMetrics:
             "Blocks above the finalized one that were taken back",
             registry=registry,
         )
+        self.reorg_depth = Histogram(
+            "jobseal_indexer_reorg_depth_blocks",
+            "How many blocks a reorganisation took back",
+            buckets=(1, 2, 3, 6, 12, 32, 64),
+            registry=registry,
+        )
+        self._lag_blocks = Gauge(
+            "jobseal_indexer_lag_blocks",
+            "Final blocks that were not read when a pass began",
+            registry=registry,
+        )
+        self._lag_seconds = Gauge(
+            "jobseal_indexer_lag_seconds",
+            "By how much the last block that was read is older than the finalized one when a pass began",
+            registry=registry,
+        )
+
+    def behind(self, finalized: Block, next_block: int, read: Block | None) -> None:
+        """Show how far the finalized block lies beyond what is read; `read` is the last such block, if there is one."""
+        self._lag_blocks.set(max(0, finalized.number - next_block + 1))
+        self._lag_seconds.set((finalized.mined_at - read.mined_at).total_seconds() if read else 0)
 
 
 @dataclass(frozen=True)

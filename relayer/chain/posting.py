@@ -87,7 +87,8 @@ class Posting:
         if slot.purpose is not Purpose.CONFIRM_BATCH:
             target, calldata = self._ledger.account.address, b""
         fields = TransactionFields(self._ledger.account.chain_id, slot.nonce, target, calldata, gas, fee)
-        raw = await self._signer.sign(fields)
+        with self._metrics.signing():
+            raw = await self._signer.sign(fields)
         attempt = Attempt(keccak256(raw), slot.id, slot.purpose, raw, gas, fee)
         async with self._ledger.write(view.epoch) as entry:
             before = (SlotState.RESERVED, SlotState.SIGNED, SlotState.BROADCAST)

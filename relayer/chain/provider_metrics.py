@@ -10,7 +10,7 @@ from relayer.chain.providers import Providers
 
 
 class ProviderMetrics(Collector):
-    """State and lag of every node, and whether finality stands still. Nodes are named without path and credentials."""
+    """State, breaker and lag of every node, and whether finality stands still. Nodes are named without path and credentials."""
 
     def __init__(self, providers: Providers) -> None:
         self._providers = providers
@@ -26,6 +26,11 @@ class ProviderMetrics(Collector):
             "Blocks by which a node's head lies below the highest",
             labels=["chain", "node"],
         )
+        breakers = GaugeMetricFamily(
+            "jobseal_breaker_state", "0 closed, 1 half-open, 2 open", labels=["part"]
+        )
+        for breaker in self._providers.breakers:
+            breakers.add_metric([breaker.name], breaker.state.value)
         for address, current, lag in self._providers.health():
             for state in NodeState:
                 states.add_metric([chain, address, state.value], float(state is current))
@@ -36,4 +41,4 @@ class ProviderMetrics(Collector):
             labels=["chain"],
         )
         stalled.add_metric([chain], float(self._providers.finality_stalled))
-        return states, lags, stalled
+        return states, lags, breakers, stalled

@@ -22,6 +22,7 @@ from relayer.chain.health import (
 )
 from relayer.chain.node import Node
 from relayer.chain.rpc import JsonRpc, RpcError, RpcThrottledError, RpcUnavailableError
+from relayer.model.breaker import Breaker
 from relayer.model.clock import Clock
 from relayer.store.shared_look import SharedLook
 
@@ -88,6 +89,11 @@ class Providers:
         """Each node's address, state, and how many blocks its head lies below the highest."""
         highest = self._highest()
         return [(rpc.address, health.state, health.lag(highest)) for rpc, health in self._health.items()]
+
+    @property
+    def breakers(self) -> Sequence[Breaker]:
+        """The breaker of every node."""
+        return [rpc.breaker for rpc in self._health]
 
     @property
     def finality_stalled(self) -> bool:

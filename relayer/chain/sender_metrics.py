@@ -2,8 +2,9 @@
 
 from collections import Counter as Tally
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from relayer.chain.answers import AnswerClass
 from relayer.chain.fee import Keep
@@ -25,6 +26,12 @@ class SenderMetrics:
         )
         self._signed = Counter(
             "jobseal_sender_signed", "Transactions signed, replacements included", registry=registry
+        )
+        self._signing = Histogram(
+            "jobseal_sender_signing_seconds",
+            "How long the signer took for a transaction, also where it gave none",
+            buckets=(0.001, 0.005, 0.02, 0.1, 0.5, 2, 10, 30),
+            registry=registry,
         )
         self._bumps = Counter("jobseal_sender_bumps", "Replacements of stuck transactions", registry=registry)
         self._kept = Counter(
@@ -64,6 +71,10 @@ class SenderMetrics:
     def answered(self, kind: AnswerClass) -> None:
         """Count the answer of one node to one transaction."""
         self._answers.labels(kind.value).inc()
+
+    def signing(self) -> AbstractContextManager[object]:
+        """Time a call of the signer."""
+        return self._signing.time()
 
     def signed(self) -> None:
         """Count a signed transaction."""

@@ -12,6 +12,7 @@ from chaos.process import LOOPS
 from chaos.world import Connections, World, begin
 from faultproxy.sockets import SocketServer
 from ground import Ground
+from prometheus_client import CollectorRegistry
 
 from relayer import leading
 from relayer.leading import Loop
@@ -50,7 +51,7 @@ async def running(world: World, indexer_rests: timedelta) -> AsyncIterator[None]
         for name in LOOPS
     ]
     async with asyncio.TaskGroup() as group:
-        group.create_task(leading.run(loops, world.connections.owner, "alone", stopping))
+        group.create_task(leading.run(loops, world.connections.owner, "alone", stopping, CollectorRegistry()))
         group.create_task(mine())
         try:
             yield

@@ -4,7 +4,9 @@ import asyncio
 import time
 from datetime import timedelta
 
-from relayer.leading import Leader, Loop, Pace
+from prometheus_client import CollectorRegistry
+
+from relayer.leading import Leader, Loop, Pace, epochs_in
 from relayer.store.database import Database
 
 
@@ -45,8 +47,11 @@ async def test_a_bell_that_rings_for_ever_gives_no_more_passes_than_the_pace(rel
         return 1
 
     loop = Loop("test", run_pass, timedelta(seconds=60), bell=rings, pace=timedelta(milliseconds=20))
-    leading = asyncio.create_task(Leader(loop, relayer_db, "test", stopping).lead())
+    shown = CollectorRegistry()
+    leader = Leader(loop, relayer_db, "test", stopping, epochs_in(shown))
+    leading = asyncio.create_task(leader.lead())
     await enough.wait()
+    assert shown.get_sample_value("jobseal_loop_epoch", {"loop": "test"}) == 1
     stopping.set()
     await leading
     # The first, eight more at once, and each of the others no earlier than its time.

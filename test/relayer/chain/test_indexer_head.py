@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from relayer.chain.calls import FinalEvent, SoftEvent
 from relayer.chain.health import FinalityViolationError
@@ -27,7 +28,7 @@ class Watcher:
         self.told: list[tuple[str, bytes]] = []
         self.heads: list[tuple[int, bool]] = []
         self.lost: list[int] = []
-        self.metrics = IndexerMetrics()
+        self.shown = CollectorRegistry()
         self.chain = chain
         self.indexer = Indexer(
             chain.db,
@@ -40,7 +41,7 @@ class Watcher:
             head=self,
             lost=self,
             second=second,
-            metrics=self.metrics,
+            metrics=IndexerMetrics(self.shown),
         )
 
     async def handle(self, conn: Connection, event: FinalEvent) -> None:
@@ -69,12 +70,7 @@ class Watcher:
     def counted(self, name: str) -> float:
         return sum(
             sample.value
-            for family in (
-                self.metrics.lost_logs,
-                self.metrics.second_scan_differences,
-                self.metrics.rolled_back_blocks,
-            )
-            for metric in family.collect()
+            for metric in self.shown.collect()
             for sample in metric.samples
             if sample.name == name
         )
@@ -115,7 +111,9 @@ async def test_an_event_is_seen_early_taken_back_with_its_block_and_seen_again(c
     successor = Watcher(chain)
     await successor.catch_up(epoch)
     assert successor.told == [("undone", first)]
-    assert successor.counted("jobseal_indexer_rolled_back_blocks_total") >= 1
+    taken_back = successor.counted("jobseal_indexer_rolled_back_blocks_total")
+    assert taken_back >= 1
+    assert successor.counted("jobseal_indexer_reorg_depth_blocks_sum") == taken_back
     assert await chain.rows("SELECT DISTINCT canonical FROM event_logs WHERE NOT finalized") == [(False,)]
 
     # The same transaction again, in another block, and this time for good.
@@ -151,6 +149,21 @@ class Forgetful(JsonRpc):
             elif self.hides_filters and method == "eth_getBlockByNumber" and answers[at]:
                 answers[at] |= {"logsBloom": f"0x{bytes(256).hex()}"}
         return answers
+
+
+async def test_how_far_it_lies_behind_is_shown(chain: Any) -> None:
+    epoch = await chain.lease("indexer")
+    watcher = Watcher(chain)
+    await watcher.catch_up(epoch)
+    await chain.rpc.call("anvil_mine", [hex(40), hex(5)])
+    await watcher.indexer.run_pass(epoch)
+    assert watcher.counted("jobseal_indexer_lag_blocks") == 40
+    # Two of the final blocks were made before, within moments.
+    assert 38 * 5 <= watcher.counted("jobseal_indexer_lag_seconds") < 40 * 5
+    await watcher.indexer.run_pass(epoch)
+    assert (
+        watcher.counted("jobseal_indexer_lag_blocks") == watcher.counted("jobseal_indexer_lag_seconds") == 0
+    )
 
 
 async def test_logs_that_a_node_has_lost_come_from_another_or_from_its_receipts(chain: Any) -> None:

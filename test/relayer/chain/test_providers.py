@@ -113,6 +113,17 @@ async def test_a_node_that_answers_garbage_keeps_nobody_from_the_others(
     assert providers.pinned() is pool.second
 
 
+async def test_the_breaker_of_every_node_has_a_metric(pool: Pool) -> None:
+    providers = pool.providers()
+    shown = CollectorRegistry()
+    shown.register(ProviderMetrics(providers))
+    pool.second.cut = True
+    for _ in range(3):
+        await providers.look()
+    assert shown.get_sample_value("jobseal_breaker_state", {"part": pool.first.address}) == 0
+    assert shown.get_sample_value("jobseal_breaker_state", {"part": pool.second.address}) == 2
+
+
 async def test_three_failures_leave_a_node_alone_while_another_serves(pool: Pool) -> None:
     pool.first.cut = True
     providers = pool.providers()

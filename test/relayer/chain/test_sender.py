@@ -175,6 +175,15 @@ async def test_a_reorganisation_takes_an_inclusion_back_and_the_batch_lands_agai
     assert await chain.confirmed() == [seal.root]
 
 
+async def test_the_time_that_signing_takes_is_shown(chain: Any) -> None:
+    await chain.seal()
+    epoch = await chain.lease("sender")
+    with pytest.raises(KilledError):
+        await chain.sender(signer=DyingSigner(chain.signer.address)).run_pass(epoch)
+    await chain.sender().run_pass(epoch)
+    assert chain.count("jobseal_sender_signing_seconds_count") == 2
+
+
 async def test_a_paused_registry_costs_no_nonce(chain: Any) -> None:
     await chain.seal()
     epoch = await chain.lease("sender")
