@@ -7,8 +7,9 @@ from typing import Any
 import psycopg
 import pytest
 from chaos import judge
-from chaos.catalogue import CATALOGUE, Trouble
+from chaos.catalogue import CATALOGUE
 from chaos.run import Report, Run, run
+from chaos.trouble import Trouble
 from chaos.world import Connections, World, begin
 from ground import Ground
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from ground import Ground
 
 from chaos import judge
-from chaos.catalogue import CATALOGUE, Stop, Trouble
+from chaos.catalogue import CATALOGUE
 from chaos.process import LOOPS
+from chaos.trouble import Stop, Trouble
 from chaos.world import BLOCK_S, Connections, World, begin
 
 _BUSY_STEPS = 16
@@ -96,6 +97,7 @@ class Run:
         step = 0
         while step < _MOST_STEPS:
             await self._troubles(step)
+            await self._world.operate()
             if step < _BUSY_STEPS and self._random.random() < 0.6:
                 await self._world.finish_jobs(self._random.randint(1, 5))
             await self._passes(step)

@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 from uuid import UUID
 
-from faultproxy.chain import Chain
+from faultproxy.chain import CONFIRMER_ROLE, Chain
 from faultproxy.pool import GethPool
 from faultproxy.proxy import FaultProxy
 from faultproxy.sockets import SocketServer
@@ -20,7 +20,9 @@ from pydantic import SecretStr
 
 from chaos.life import MortalDatabase, MortalRpc
 from chaos.process import Process
-from relayer.batches import repository
+from relayer.batches import registry_state, repository
+from relayer.batches.operations import Operations
+from relayer.batches.reasons import HoldReason
 from relayer.chain.registry import BATCH_CONFIRMED_TOPIC, RegistryClient
 from relayer.chain.remote_signer import RemoteSigner
 from relayer.chain.rpc import JsonRpc
@@ -30,6 +32,7 @@ from relayer.settings import DatabaseSettings, RemoteSignerSettings
 from relayer.store import registries
 from relayer.store.database import Database
 from relayer.store.registries import RegistryRow
+from relayer.tenants.audit import PLATFORM
 
 BLOCK_S = 12
 TENANT = UUID(int=1)
@@ -121,6 +124,9 @@ class World:
     tickets: int = 0
     halted: bool = False
     blocks_a_step: int = 1
+    pauses: int = 0
+    revocations: int = 0
+    accepts_code: bool = False
     foreign_nonces: set[int] = field(default_factory=set)
     processes: list[Process] = field(default_factory=list)
     finality: tuple[Finality, Finality] = field(init=False)
@@ -187,6 +193,23 @@ class World:
         for pool in self.pools:
             await pool.settle()
         await self.chain.mine(self.blocks_a_step, BLOCK_S)
+
+    async def operate(self) -> None:
+        """Let people put right what is not to be: a pause, a revocation, code that nobody has accepted.
+
+        They look again with every step, for what they send gets lost as well.
+        """
+        account = f"0x{self.ground.ours.hex()}"
+        if not self.pauses and await self.client.paused():
+            await self.chain.administer("unpause()")
+        if not self.revocations and not await self.client.has_role(CONFIRMER_ROLE, self.ground.ours):
+            await self.chain.administer("grantRole(bytes32,address)", CONFIRMER_ROLE, account)
+        async with self.connections.owner.transaction() as conn:
+            state = await registry_state.read(conn, self.registry.id)
+        if self.accepts_code and state.hold is HoldReason.CODE_CHANGED:
+            assert state.observed is not None
+            operations = Operations(self.connections.owner, self.clock, PLATFORM, "it is the audited one")
+            await operations.accept_code(CHAIN_ID, self.registry.address, state.observed.code_hash)
 
     async def rows(self, query: str, *arguments: Any) -> list[Any]:
         async with self.connections.owner.transaction() as conn:

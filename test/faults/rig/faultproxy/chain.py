@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 from typing import Any
 
+import orjson
+import rlp
 from eth_abi.abi import encode
 from eth_hash.backends.pysha3 import keccak256
 
 from faultproxy.proxy import FaultProxy
-from relayer.local.deploy import ADMIN
+from relayer.local.deploy import ADMIN, ROOT
 
 CONFIRMER_ROLE = keccak256(b"CONFIRMER_ROLE")
+_ARTIFACT = ROOT / "out/JobRegistry.sol/JobRegistry.json"
 
 
 class Chain:
@@ -69,6 +72,17 @@ class Chain:
         """Send such a call; it is in the next block."""
         await self._call("eth_sendTransaction", self.administration(signature, *arguments))
 
+    async def upgrade(self) -> None:
+        """Deploy the implementation again and let the proxy go over to it; both are in the next block.
+
+        Its code is other code, for the address of a UUPS implementation stands in it.
+        """
+        creation = {"from": ADMIN, "data": _creation_code(), "gas": hex(6_000_000)}
+        nonce = int(await self._call("eth_getTransactionCount", ADMIN, "pending"), 16)
+        await self._call("eth_sendTransaction", creation)
+        made = keccak256(rlp.encode([bytes.fromhex(ADMIN[2:]), nonce]))[12:]
+        await self.administer("upgradeToAndCall(address,bytes)", f"0x{made.hex()}", b"")
+
     async def transact(self, sender: bytes, data: bytes, *, target: bytes) -> None:
         """Send a call by an account that the node holds the key of; it is in the next block."""
         await self._call(
@@ -80,3 +94,8 @@ class Chain:
                 "gas": hex(3_000_000),
             },
         )
+
+
+def _creation_code() -> str:
+    artifact = orjson.loads(_ARTIFACT.read_bytes())
+    return str(artifact["bytecode"]["object"])

@@ -1,0 +1,1 @@
+"""The faults, by the letters of their classes."""
