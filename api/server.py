@@ -25,6 +25,10 @@ _LENGTH = b"\r\ncontent-length: "
 _REASONS = {400: "Bad Request", 431: "Request Header Fields Too Large"}
 
 
+class AmbiguousHeadError(Exception):
+    """A head that two programs may read differently."""
+
+
 class _JoinedAnswer(asyncio.Transport):
     """A connection as one answer sees it: a head that announces a body leaves together with its beginning.
 
@@ -110,7 +114,18 @@ class ProblemProtocol(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Let the application have it."""
+        """Let the application have it.
+
+        Raises:
+            AmbiguousHeadError: it is not clear whose request this is (RFC 9112, 3.2), or where it ends.
+
+        """
+        names = [name for name, _ in self.headers]
+        hosts = names.count(b"host")
+        if hosts > 1 or (hosts == 0 and self.parser.get_http_version() == "1.1"):
+            raise AmbiguousHeadError
+        if self.parser.should_upgrade() and self._announces_body():
+            raise AmbiguousHeadError
         self._in_head = False
         self._has_moved = True
         self._head_bytes = 0
@@ -139,6 +154,20 @@ class ProblemProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP."""
         self._refuse(_UNREADABLE)
+
+    def _announces_body(self) -> bool:
+        """Whether a body follows, which the parser takes for the other protocol that the head asks for."""
+        return any(
+            name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0"))
+            for name, value in self.headers
+        )
+
+    def _should_upgrade(self) -> bool:
+        """Change to no other protocol: the request is answered as if it had not asked (RFC 9110, 7.8)."""
+        return False
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing: clients ask by themselves, and strangers could fill the log."""
 
     def _watch(self) -> None:
         self._slow = self.loop.call_later(self.head_seconds, self.transport.close)

@@ -97,6 +97,38 @@ async def test_what_cannot_be_read_is_a_problem(port: int, sent: bytes, status: 
         assert code in answer
 
 
+UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET / HTTP/1.1\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n",
+        b"GET / HTTP/1.0\r\nHost: a\r\nHost: a\r\n",
+        # The parser takes what follows for another protocol: for the next request, where there is none.
+        b"POST / HTTP/1.1\r\nHost: a\r\n" + UPGRADE + b"Content-Length: 2\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\n" + UPGRADE + b"Transfer-Encoding: chunked\r\n",
+    ],
+)
+async def test_what_two_programs_read_differently_is_refused(port: int, head: bytes) -> None:
+    for before in ([], [REQUEST]):
+        received, _ = await closed_after(port, *before, head + b"\r\n", REQUEST)
+        assert received.count(b"HTTP/1.1 ") == len(before) + 1
+        answer = received.rpartition(b"HTTP/1.1 ")[2]
+        assert answer.startswith(b"400 Bad Request")
+        assert b'"bad_request"' in answer
+
+
+async def test_no_other_protocol_is_changed_to(port: int) -> None:
+    websocket = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: eA==\r\n"
+    for asked in (UPGRADE, websocket, UPGRADE + b"Content-Length: 0\r\n"):
+        received, _ = await closed_after(port, REQUEST[:-2] + asked + b"\r\n", REQUEST, b"?")
+        assert received.count(b"200 OK") == 2
+    received, _ = await closed_after(port, b"GET / HTTP/1.0\r\n\r\n")
+    assert received.count(b"200 OK") == 1
+
+
 async def test_what_is_malformed_behind_its_head_is_not_begun(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
