@@ -133,6 +133,8 @@ async def _content(request: Request, max_bytes: int, media_types: Sequence[str])
     said = request.headers.get("content-type", "")
     if not any(re.fullmatch(re.escape(known) + _CHARSET, said, re.IGNORECASE) for known in media_types):
         raise ProblemError(Code.UNSUPPORTED_MEDIA_TYPE, f"send the body as {' or '.join(media_types)}")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise ProblemError(Code.UNSUPPORTED_MEDIA_TYPE, "send the body as it is, without a Content-Encoding")
     return await limited_body(request, max_bytes)
 
 

@@ -30,7 +30,8 @@ EXPLANATIONS: dict[Code, Explanation] = {
         "Send JSON that every parser reads the same way; write larger numbers as strings, and send large contents as a blob.",
     ),
     Code.INVALID_PARAMETER: Explanation(
-        "a query parameter or a header is unknown, malformed or out of range; `errors[].parameter` names it",
+        "a query parameter or a header is unknown, malformed or out of range, or a parameter comes twice; "
+        "`errors[].parameter` names it",
         "Correct or leave out the parameter; the reference of the operation lists those there are.",
     ),
     Code.INVALID_PAGE_TOKEN: Explanation(
@@ -159,8 +160,8 @@ EXPLANATIONS: dict[Code, Explanation] = {
         "Upload large content with `POST /v1/blobs` and name it in the input; split a batch.",
     ),
     Code.UNSUPPORTED_MEDIA_TYPE: Explanation(
-        "a JSON body is not sent as `application/json`, or a blob has a malformed `Content-Type`",
-        "Set `Content-Type` to what the body is.",
+        "a JSON body is not sent as `application/json`, or has a `Content-Encoding`, or a blob has a malformed `Content-Type`",
+        "Set `Content-Type` to what the body is, and send it uncompressed.",
     ),
     Code.INVALID_BODY: Explanation(
         "a field is unknown, missing, or of the wrong type or size; `errors[].pointer` names each such place. An empty "

@@ -11,6 +11,19 @@ _RFC_3339 = re.compile(
     r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)",
     re.ASCII,
 )
+_INTEGER = re.compile(r"-?[0-9]{1,20}")
+
+
+def _plain(value: Any) -> Any:
+    """Refuse what Python alone takes for an integer, such as 1_0.
+
+    Raises:
+        PydanticCustomError: it is no sequence of ASCII digits, or a minus and one.
+
+    """
+    if isinstance(value, str) and not _INTEGER.fullmatch(value):
+        raise PydanticCustomError("integer", "give an integer in digits")
+    return value
 
 
 def no_nul(text: str) -> str:
@@ -37,6 +50,9 @@ def _to_instant(value: Any) -> datetime:
         "2030-01-31T13:00:00+01:00 (in a query %2B stands for +)",
     )
 
+
+QueryInteger = Annotated[int, BeforeValidator(_plain)]
+"""An integer in the query of a URL."""
 
 Instant = Annotated[
     datetime, BeforeValidator(_to_instant), WithJsonSchema({"type": "string", "format": "date-time"})

@@ -13,6 +13,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from api.errors import Code, Fault, ProblemError
+from api.fields import QueryInteger
 
 DEFAULT_PAGE_SIZE = 50
 MAX_PAGE_SIZE = 200
@@ -37,7 +38,7 @@ class PageQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     page_size: Annotated[
-        int,
+        QueryInteger,
         Field(
             ge=0, description=f"How many items at most; more than {MAX_PAGE_SIZE} counts as {MAX_PAGE_SIZE}."
         ),

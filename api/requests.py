@@ -1,4 +1,4 @@
-"""What surrounds every request: its id, HEAD as GET without a body, and the last net under it."""
+"""What surrounds every request: its id, a URL that is read in one way, HEAD as GET without a body, the last net."""
 
 import re
 import traceback
@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uuid_utils import uuid7
 
 from api.handlers import internal_error
+from api.strict_url import url_problem
 
 _REQUEST_ID = b"request-id"
 
@@ -74,8 +75,10 @@ class RequestMiddleware:
             await send(message)
 
         scope = {**request.scope, "method": "GET"} if is_head else request.scope
+        problem = url_problem(scope)
+        answer = self._app if problem is None else problem.response(request)
         try:
-            await self._app(scope, receive, send_with_id)
+            await answer(scope, receive, send_with_id)
         except _HeadAnsweredError:
             pass
         except ClientDisconnect:

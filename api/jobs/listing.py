@@ -63,7 +63,7 @@ def metadata_of(request: Request) -> dict[str, str]:
     """Read the pairs of metadata that a list is narrowed by.
 
     Raises:
-        ProblemError: one is malformed or comes twice, or there are too many.
+        ProblemError: one is malformed, or there are too many.
 
     """
     pairs: dict[str, str] = {}
@@ -75,8 +75,6 @@ def metadata_of(request: Request) -> dict[str, str]:
             pair = name, _VALUE.validate_python(value)
         except ValidationError as error:
             raise _refused(parameter, error.errors()[0]["msg"]) from None
-        if name in pairs:
-            raise _refused(parameter, "give each name once; a job has one value under a name")
         pairs |= [pair]
         if len(pairs) > MAX_PAIRS:
             raise _refused(parameter, f"give {MAX_PAIRS} pairs of metadata at most")

@@ -104,6 +104,16 @@ QUERIES = [
     "page_size=-0x1",
     "page_size=NaN",
     "page_size=1&page_size=2x",
+    "page_size=1&page_size=2",
+    "page_size=1&page%5Fsize=2",
+    "state=created&state=failed",
+    "metadata.a=1&metadata.%61=2",
+    "page_size=1_0",
+    "page_size=%2B5",
+    "page_size=+5",
+    "kind=%ff",
+    "metadata.a=%ED%A0%80",
+    "metadata.%C0%AF=1",
     "page_token=..%2F..",
     "page_token=%00",
     f"page_token={'A' * 128}",
@@ -297,6 +307,42 @@ async def test_hostile_ids_and_queries_are_refused(
             headers=[(b"authorization", f"Bearer {acme.secret}".encode()), (name, value)],
         )
         fits(answer)
+
+
+async def test_a_path_is_read_in_one_way_only(acme: Caller, operator: Operator) -> None:
+    """What a proxy in front lets through is what is answered: an encoded slash is none that divides a path."""
+    job = await acme.submitted()
+    for path in (
+        "/v1%2fjobs",
+        f"/v1/jobs%2F{job['id']}",
+        f"/v1/jobs/{job['id']}%2Fhistory",
+        "/v1%2Fadmin/tenants",
+        "/v1/admin%2fkind-caps/digest",
+        "/%2Fv1/jobs",
+        "/v1/jobs/%ff",
+        "/docs%2ferrors",
+    ):
+        answer = await operator.get(path)
+        assert fits(answer)["status"] == 404, path
+    # But in the name of a kind.
+    for kind in ("a%2Fb", "%C3%BC"):
+        path = f"/v1/admin/kind-caps/{kind}"
+        assert (await operator.call("PUT", path, {"running_jobs": 1})).status_code == 200
+    assert (await operator.call("PUT", "/v1/admin/kind-caps/%ff", {"running_jobs": 1})).status_code == 404
+    caps = (await operator.get("/v1/admin/kind-caps")).json()["data"]
+    assert {cap["kind"] for cap in caps} == {"a/b", "ü"}
+
+
+async def test_a_body_is_what_it_was_sent_as(acme: Caller) -> None:
+    for coding in ("gzip", "br", "identity, gzip", "gzip, identity", "x"):
+        answer = await acme.post(
+            "/v1/jobs", GOOD, content_type="application/json", idempotency_key="k", content_encoding=coding
+        )
+        assert_problem(answer, 415, "unsupported_media_type")
+    answer = await acme.post(
+        "/v1/jobs", GOOD, content_type="application/json", idempotency_key="k", content_encoding="Identity"
+    )
+    assert answer.status_code == 202
 
 
 def _hostile_headers() -> Iterator[tuple[bytes, bytes]]:
