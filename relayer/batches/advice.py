@@ -142,7 +142,8 @@ HUMAN: dict[HumanReason, Advice] = {
         never="Send a transaction of your own on that nonce. To give it up, use `cancel`, which watches both.",
     ),
     HumanReason.NODE_LIMIT: Advice(
-        why="A limit of a node, not of the chain, refuses its transaction, for example geth's `--rpc.txfeecap`.",
+        why="A limit of a node, not of the chain, refuses its transaction, for example geth's `--rpc.txfeecap`, and what the "
+        "market asks for is above it, or the node does not name it.",
         look="`answer` of its attempts, and the node's configuration.",
         do=f"Raise the node's limit, use another node, or lower `JOBSEAL_CHAIN_MAX_FEE_CAP_GWEI`; then {_RETRY}.",
         never="Switch the node's limit off for every user of it.",

@@ -6,6 +6,7 @@ The words are those of geth (core/txpool, core/error.go), erigon (txpoolcfg), ne
 
 import re
 from collections.abc import Iterable
+from decimal import Decimal
 from enum import StrEnum
 
 
@@ -152,6 +153,10 @@ _WORDS = {
 }
 _PATTERNS = tuple((kind, re.compile("|".join(words))) for kind, words in _WORDS.items())
 
+_CAP = re.compile(r"exceeds the configured cap \((\d{1,9}\.\d\d) ether\)")
+_ROUNDED_BY = Decimal("0.005")
+_ETHER = 10**18
+
 _STRONGEST_FIRST = (
     AnswerClass.ACCEPTED,
     AnswerClass.KNOWN,
@@ -166,6 +171,15 @@ def classify(message: str) -> AnswerClass:
     """Read a node's error message."""
     lowered = message.lower().strip()
     return next((kind for kind, pattern in _PATTERNS if pattern.search(lowered)), AnswerClass.UNKNOWN)
+
+
+def named_cap(text: str) -> int | None:
+    """Give the highest cap on a transaction's whole fee that nodes name in what they say, in wei; None where they name none.
+
+    geth rounds its cap to hundredths of an ether: what it names may be more than it takes by half of one.
+    """
+    caps = [int((Decimal(cap) - _ROUNDED_BY) * _ETHER) for cap in _CAP.findall(text)]
+    return max((cap for cap in caps if cap > 0), default=None)
 
 
 def strongest(kinds: Iterable[AnswerClass]) -> AnswerClass:

@@ -129,8 +129,8 @@ class Bumping:
             if self._is_news(slot, "refused"):
                 _log.warning("not_bumped", nonce=slot.nonce, why=str(refused))
             return False
-        old = slot.attempts[-1].fee
-        ceiling = self._fees.ceiling(market, gas=gas, balance=view.account.balance)
+        old = slot.dearest.fee
+        ceiling = self._fees.ceiling(market, gas=gas, balance=view.account.balance, node_cap=slot.node_cap)
         self._metrics.priced(old.max_fee, ceiling.amount)
         must = slot.newest is None or slot.newest.last_class in _REFUSED
         fee = market.bump(old, ceiling.amount, refused=must)

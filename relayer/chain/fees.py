@@ -20,9 +20,10 @@ _BALANCE_SHARE = 2
 
 
 class Limit(StrEnum):
-    """What sets a ceiling: the operator's cap, five times the market, or half the balance."""
+    """What sets a ceiling: the operator's cap, five times the market, half the balance, or the cap of the nodes."""
 
     CAP = "cap"
+    NODE = "node"
     MARKET = "market"
     BALANCE = "balance"
 
@@ -68,14 +69,19 @@ class Fees:
             return await read_dynamic_market(rpc)
         return await read_legacy_market(rpc)
 
-    def ceiling(self, market: Market, *, gas: int, balance: int) -> Ceiling:
-        """Give what a transaction of so much gas may pay for a unit, from an account with so much."""
-        return min(
+    def ceiling(self, market: Market, *, gas: int, balance: int, node_cap: int | None = None) -> Ceiling:
+        """Give what a transaction of so much gas may pay for a unit, from an account with so much.
+
+        `node_cap` is what nodes take at most for the whole of it, where they named that.
+        """
+        ceilings = [
             Ceiling(self.cap, Limit.CAP),
             Ceiling(max(_MARKET_MULTIPLE * market.fair, _NEXT_TO_NOTHING), Limit.MARKET),
             Ceiling(balance // _BALANCE_SHARE // gas, Limit.BALANCE),
-            key=lambda ceiling: ceiling.amount,
-        )
+        ]
+        if node_cap is not None:
+            ceilings.append(Ceiling(node_cap // gas, Limit.NODE))
+        return min(ceilings, key=lambda ceiling: ceiling.amount)
 
     def most(self, market: Market) -> int:
         """Give the most that is paid for a unit of gas as the market is, from an account that can pay anything."""

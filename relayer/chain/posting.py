@@ -154,6 +154,9 @@ class Posting:
         kind = strongest(answer.kind for answer in answers)
         text = "; ".join(f"{answer.address}: {answer.text}" for answer in answers if answer.text) or None
         self._tell(slot, attempt, kind, answers)
+        others = tuple(one for one in slot.attempts if one.hash != attempt.hash)
+        answered = replace(slot, attempts=(*others, replace(attempt, last_class=kind, last_answer=text)))
+        cheaper = await self._under_node_cap(view, answered, attempt)
         async with self._ledger.write(view.epoch) as entry:
             refusals = await repository.answered(
                 entry.conn,
@@ -167,14 +170,30 @@ class Posting:
                 await repository.move(
                     entry.conn, slot.id, SlotState.BROADCAST, [SlotState.SIGNED], entry.stamp
                 )
-            answered = replace(attempt, last_class=kind, refusals=refusals)
-            others = tuple(one for one in slot.attempts if one.hash != attempt.hash)
-            if replace(slot, attempts=(*others, answered)).asks_for_a_human:
+            counted = replace(answered.attempts[-1], refusals=refusals)
+            if cheaper is None and replace(slot, attempts=(*others, counted)).asks_for_a_human:
                 _log.critical("slot_needs_human", nonce=slot.nonce, answer_class=kind.value, answer=text)
                 if slot.batch_id is not None:
                     refusal = Refusal(_CAUSES[kind], f"nonce {slot.nonce}: {text}")
                     await self._source.refused(entry.conn, slot.batch_id, refusal)
+        if cheaper is not None:
+            _log.warning("under_node_cap", nonce=slot.nonce, max_fee=cheaper.max_fee, answer=text)
+            return await self.sign_and_send(view, answered, gas=attempt.gas_limit, fee=cheaper)
         return kind
+
+    async def _under_node_cap(self, view: View, slot: Slot, refused: Attempt) -> Fee | None:
+        """Give what the market still takes where nodes refuse the only transaction of a nonce because of a cap of their own.
+
+        Nothing of the nonce is in a pool then, so that nothing has to be outbid. Tried once: then a human.
+        """
+        if (cap := slot.node_cap) is None or len(slot.attempts) > 1:
+            return None
+        market = await self._fees.market(view.rpc)
+        ceiling = self._fees.ceiling(
+            market, gas=refused.gas_limit, balance=view.account.balance, node_cap=cap
+        )
+        cheaper = market.bid(ceiling.amount)
+        return cheaper if market.ask <= cheaper.max_fee < refused.fee.max_fee else None
 
     def _tell(self, slot: Slot, attempt: Attempt, kind: AnswerClass, answers: list[SendAnswer]) -> None:
         for answer in answers:

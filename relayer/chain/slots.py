@@ -1,11 +1,12 @@
 """Nonce slots and what was signed for them, as the database keeps them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from relayer.chain.answers import AnswerClass
+from relayer.chain.answers import AnswerClass, named_cap
 from relayer.chain.fee import Fee
 
 NOTHING_GAS = 21_000
@@ -113,8 +114,19 @@ class Slot:
 
     @property
     def newest(self) -> Attempt | None:
-        """What was signed last for its present purpose; None where nothing was. Every replacement pays more."""
-        return self.own[-1] if self.own else None
+        """What stands for its present purpose; None where nothing was signed for that."""
+        return _standing(self.own) if self.own else None
+
+    @property
+    def dearest(self) -> Attempt:
+        """What a replacement has to outbid, whatever it was signed for."""
+        return _standing(self.attempts)
+
+    @property
+    def node_cap(self) -> int | None:
+        """The most that nodes take for the whole of a transaction, in wei, as they named it when they refused one."""
+        refused = [one for one in self.attempts if one.last_class is AnswerClass.NODE_LIMIT]
+        return min((cap for one in refused if (cap := named_cap(one.last_answer or ""))), default=None)
 
     @property
     def is_unmined(self) -> bool:
@@ -128,3 +140,8 @@ class Slot:
             return False
         short = sum(one.last_class is AnswerClass.GAS_TOO_LOW for one in self.own)
         return short >= _GAS_ANSWERS or self.newest.asks_for_a_human
+
+
+def _standing(attempts: Sequence[Attempt]) -> Attempt:
+    """The dearest, but for those that are in no pool because they cost more than nodes of our own take."""
+    return ([one for one in attempts if one.last_class is not AnswerClass.NODE_LIMIT] or attempts)[-1]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from relayer.chain.answers import AnswerClass, classify, strongest
+from relayer.chain.answers import AnswerClass, classify, named_cap, strongest
 
 GETH, ERIGON, NETHERMIND, BESU, RETH, ANVIL = "geth", "erigon", "nethermind", "besu", "reth", "anvil"
 
@@ -112,3 +112,13 @@ def test_several_nodes_answers_have_one_meaning(
     answers: tuple[AnswerClass, ...], together: AnswerClass
 ) -> None:
     assert strongest(answers) is together
+
+
+def test_a_cap_that_a_node_names_may_be_rounded_up() -> None:
+    text = "tx fee (1.50 ether) exceeds the configured cap (1.00 ether)"
+    assert named_cap(text) == 995 * 10**15
+    other = "tx fee (1.50 ether) exceeds the configured cap (0.25 ether)"
+    # One of them has to take it.
+    assert named_cap(f"one: {text}; other: {other}") == 995 * 10**15
+    for silent in ("exceeds the configured cap", other.replace("0.25", "0.00"), other.replace("0.25", "1e9")):
+        assert named_cap(silent) is None

@@ -6,6 +6,7 @@ both fees, keeps what is priced out, and takes such transactions back.
 Source: go-ethereum, core/txpool/legacypool (`PriceBump` 10).
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 from faultproxy.answers import SEND
@@ -100,3 +101,22 @@ def _pending(held: Transaction) -> dict[str, Any]:
         "blockHash": None,
         "blockNumber": None,
     }
+
+
+@dataclass(frozen=True)
+class FeeCap:
+    """A node that hands on no transaction whose whole fee may be more; in wei. Source: go-ethereum, `--rpc.txfeecap`."""
+
+    cap: int
+
+    async def __call__(self, call: Call, forward: Forward) -> Answer:
+        if call.method != SEND:
+            return await forward(call)
+        offered = read(call.params[0])
+        if (fee := offered.gas * offered.max_fee) <= self.cap:
+            return await forward(call)
+        ether = 10**18
+        return error(
+            -32000,
+            f"tx fee ({fee / ether:.2f} ether) exceeds the configured cap ({self.cap / ether:.2f} ether)",
+        )

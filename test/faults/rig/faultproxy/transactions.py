@@ -17,6 +17,7 @@ class Transaction:
     hash: str
     sender: str
     nonce: int
+    gas: int
     max_fee: int
     max_tip: int
 
@@ -32,11 +33,11 @@ def read(raw: str) -> Transaction:
     sender = Account.recover_transaction(data).lower()
     if data[0] == 2:
         fields = TypedTransaction.from_bytes(HexBytes(data)).as_dict()
-        nonce, max_fee, max_tip = (
-            int(fields[name]) for name in ("nonce", "maxFeePerGas", "maxPriorityFeePerGas")
+        nonce, gas, max_fee, max_tip = (
+            int(fields[name]) for name in ("nonce", "gas", "maxFeePerGas", "maxPriorityFeePerGas")
         )
     else:
         fields = decode(data)
-        nonce, max_fee = (int.from_bytes(field) for field in fields[:2])
+        nonce, max_fee, gas = (int.from_bytes(field) for field in fields[:3])
         max_tip = max_fee
-    return Transaction(raw, hash_of(raw), sender, nonce, max_fee, max_tip)
+    return Transaction(raw, hash_of(raw), sender, nonce, gas, max_fee, max_tip)
