@@ -8,8 +8,8 @@ import structlog
 from relayer.chain import log_repository as repository
 from relayer.chain.calls import HeadHandler, SoftEvent
 from relayer.chain.log_reader import FinalLogs, IndexerMetrics, LogReader
-from relayer.chain.log_repository import BlockRef, Connection, Cursor
-from relayer.chain.node import Block, Header, Log, LogRange, Node
+from relayer.chain.log_repository import Connection, Cursor
+from relayer.chain.node import Block, BlockRef, Header, Log, LogRange, Node
 from relayer.chain.rpc import RpcUnavailableError
 from relayer.store import leases
 from relayer.store.database import Database

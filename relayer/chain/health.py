@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
-from relayer.chain.node import Block, Sight
+from relayer.chain.node import Block, BlockRef, Sight
 from relayer.model.clock import Clock
 from relayer.model.errors import JobsealError
 
@@ -76,6 +76,16 @@ class NodeHealth:
         self._clock = clock
         self._head_moved_at = clock()
         self._broken: str | None = None
+        self._known: BlockRef | None = None
+
+    @property
+    def remembered(self) -> Block | BlockRef | None:
+        """The final block that the next look asks for: the last one that it had itself, else one that is on record."""
+        return self.finalized or self._known
+
+    def remember(self, known: BlockRef) -> None:
+        """Hold it to a final block that is on record, as long as it has shown none itself."""
+        self._known = known
 
     @property
     def broken(self) -> bool:
@@ -123,11 +133,15 @@ class NodeHealth:
         self._be(NodeState.FINALITY_BACK, reason)
 
     def _finality_broken(self, sight: Sight) -> str | None:
-        if self._broken is None and self.finalized is not None:
-            height, now = self.finalized.number, sight.remembered
-            if now is not None and now.hash != self.finalized.hash:
-                self._broken = f"its block {height} was final as 0x{self.finalized.hash.hex()} and is 0x{now.hash.hex()} now"
-            elif sight.finalized is None or sight.finalized.number < height:
+        known = self.remembered
+        if self._broken is None and known is not None:
+            height, now = known.number, sight.remembered
+            is_final = self.finalized is not None or (sight.finalized and sight.finalized.number >= height)
+            if is_final and now is not None and now.hash != known.hash:
+                self._broken = (
+                    f"its block {height} was final as 0x{known.hash.hex()} and is 0x{now.hash.hex()} now"
+                )
+            elif self.finalized and (sight.finalized is None or sight.finalized.number < height):
                 # Many machines may stand behind one address, and some lag: this may pass.
                 return f"its finalized block fell back below {height}"
         return self._broken

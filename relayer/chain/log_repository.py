@@ -7,7 +7,7 @@ from datetime import datetime
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, class_row
 
-from relayer.chain.node import Block, Log
+from relayer.chain.node import Block, BlockRef, Log
 
 Connection = AsyncConnection[TupleRow]
 
@@ -22,14 +22,6 @@ class Cursor:
     next_block: int
     last_hash: bytes | None
     second_block: int
-
-
-@dataclass(frozen=True)
-class BlockRef:
-    """A canonical block that is not final yet."""
-
-    number: int
-    hash: bytes
 
 
 _CURSOR = """
@@ -166,6 +158,16 @@ async def open_blocks(conn: Connection, chain_id: int) -> list[BlockRef]:
             [chain_id],
         )
         return await cursor.fetchall()
+
+
+async def last_final(conn: Connection, chain_id: int) -> BlockRef | None:
+    """Give the highest final block that was read; None where none was."""
+    async with conn.cursor(row_factory=class_row(BlockRef)) as cursor:
+        await cursor.execute(
+            "SELECT number, hash FROM block_refs WHERE chain_id = %s AND finalized ORDER BY number DESC LIMIT 1",
+            [chain_id],
+        )
+        return await cursor.fetchone()
 
 
 async def logs_between(

@@ -18,6 +18,14 @@ _RECEIPTS_AT_ONCE = 100
 
 
 @dataclass(frozen=True)
+class BlockRef:
+    """A block by height and hash of 32 bytes."""
+
+    number: int
+    hash: bytes
+
+
+@dataclass(frozen=True)
 class Block:
     """The header of a block: height, hashes of 32 bytes, time in UTC."""
 
@@ -100,7 +108,7 @@ class Node:
         """Give the id of the node's chain (EIP-155)."""
         return self._parse("eth_chainId", _quantity, await self.rpc.call("eth_chainId"))
 
-    async def sight(self, remembered: Block | None) -> Sight:
+    async def sight(self, remembered: Block | BlockRef | None) -> Sight:
         """Give the chain's id, its heads, and the block that the node has at the height of `remembered`."""
         requests: list[Request] = [
             ("eth_chainId", ()),

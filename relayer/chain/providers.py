@@ -20,7 +20,7 @@ from relayer.chain.health import (
     NodeState,
     WrongChainError,
 )
-from relayer.chain.node import Node
+from relayer.chain.node import BlockRef, Node
 from relayer.chain.rpc import JsonRpc, RpcError, RpcThrottledError, RpcUnavailableError
 from relayer.model.breaker import Breaker
 from relayer.model.clock import Clock
@@ -100,6 +100,11 @@ class Providers:
         """Whether on every usable node the finalized block is far older than it should be."""
         usable = self._fit()
         return bool(usable) and all(self._health[rpc].finality_stalled for rpc in usable)
+
+    def remember(self, known: BlockRef) -> None:
+        """Hold the nodes that have shown no final block yet to one that is on record."""
+        for health in self._health.values():
+            health.remember(known)
 
     def distrust(self, rpc: JsonRpc, reason: str) -> None:
         """Never use a node again: what it says contradicts what is final."""
@@ -198,7 +203,7 @@ class Providers:
         health = self._health[rpc]
         try:
             async with asyncio.timeout(self._policy.look_within.total_seconds()):
-                health.saw(await Node(rpc).sight(health.finalized))
+                health.saw(await Node(rpc).sight(health.remembered))
         except TimeoutError:
             rpc.breaker.failed()
             limit = self._policy.look_within.total_seconds()

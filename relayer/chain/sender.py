@@ -5,6 +5,7 @@ sent. A pass always begins with what earlier passes left, sends stored bytes aga
 only then takes a new nonce. That something was broadcast is a hint and never evidence.
 """
 
+from relayer.chain import log_repository
 from relayer.chain.bumping import Bumping
 from relayer.chain.calls import CallSource
 from relayer.chain.fees import Fees
@@ -98,8 +99,11 @@ class Sender:
             LeaseLostError: another process leads; nothing was written.
 
         """
-        async with self._ledger.write(epoch):
-            pass  # An old leader stops here, before it asks or sends anything.
+        # An old leader stops here, before it asks or sends anything.
+        async with self._ledger.write(epoch) as entry:
+            known = await log_repository.last_final(entry.conn, self._providers.chain_id)
+        if known is not None:
+            self._providers.remember(known)
         await self._providers.look()
         try:
             rpc = self._providers.pinned()

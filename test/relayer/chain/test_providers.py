@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from relayer.chain.answers import AnswerClass
 from relayer.chain.depth import DepthFinalRpc
 from relayer.chain.health import FinalityViolationError, HealthPolicy, NodeState, WrongChainError
-from relayer.chain.node import Node
+from relayer.chain.node import BlockRef, Node
 from relayer.chain.provider_metrics import ProviderMetrics
 from relayer.chain.providers import Providers
 from relayer.chain.rpc import JsonRpc, RpcThrottledError, RpcUnavailableError
@@ -207,6 +207,22 @@ async def test_a_node_whose_final_block_changed_is_never_used_again(pool: Pool) 
     providers.distrust(pool.second, "its block 3 is another one")
     with pytest.raises(FinalityViolationError, match="its block 3 is another one; check that chain 31337"):
         providers.pinned()
+
+
+async def test_a_node_is_held_to_what_is_on_record_as_final_by_who_sees_it_first(pool: Pool) -> None:
+    known = await Node(pool.second).block("finalized")
+    assert known is not None
+    await pool.first.call("anvil_reorg", [6, []])
+    restarted = pool.providers()
+    restarted.remember(BlockRef(known.number, known.hash))
+    await restarted.look()
+    assert states(restarted) == [NodeState.FINALITY_BACK, NodeState.ALIVE]
+    # One that is merely behind says nothing about that block.
+    await pool.second.call("anvil_rollback", [4])
+    behind = pool.providers(pool.second)
+    behind.remember(BlockRef(known.number, known.hash))
+    await behind.look()
+    assert states(behind) == [NodeState.ALIVE]
 
 
 async def test_a_final_height_that_falls_back_is_waited_for(pool: Pool) -> None:

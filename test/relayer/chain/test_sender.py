@@ -1,14 +1,19 @@
 """The sender on a real node and the real registry: every batch lands once, whatever dies in between."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from relayer.chain import log_repository
 from relayer.chain.calls import Cause
+from relayer.chain.health import FinalityViolationError
+from relayer.chain.node import Node
 from relayer.chain.rpc import JsonRpc, RpcUnavailableError
 from relayer.chain.transaction import TransactionFields
+from relayer.local.anvil import CHAIN_ID
 from relayer.store.leases import LeaseLostError
 
 
@@ -182,6 +187,18 @@ async def test_the_time_that_signing_takes_is_shown(chain: Any) -> None:
         await chain.sender(signer=DyingSigner(chain.signer.address)).run_pass(epoch)
     await chain.sender().run_pass(epoch)
     assert chain.count("jobseal_sender_signing_seconds_count") == 2
+
+
+async def test_a_sender_that_was_restarted_believes_no_node_that_contradicts_the_database(chain: Any) -> None:
+    await chain.mine(5)
+    _, finalized = await Node(chain.rpc).heads()
+    async with chain.db.transaction() as conn:
+        other = replace(finalized, hash=bytes(32))
+        await log_repository.add_blocks(conn, CHAIN_ID, [other], finalized=True)
+    await chain.seal()
+    with pytest.raises(FinalityViolationError, match=f"its block {finalized.number} was final as 0x00"):
+        await chain.sender().run_pass(await chain.lease("sender"))
+    assert await chain.slots() == []
 
 
 async def test_a_paused_registry_costs_no_nonce(chain: Any) -> None:
