@@ -217,6 +217,20 @@ async def test_a_job_that_has_ended_runs_again_as_a_new_one(
     assert (await acme.post(f"/v1/jobs/{job['id']}/rerun", b"")).json()["id"] != again["id"]
 
 
+async def test_a_job_whose_input_is_gone_after_a_rebuild_cannot_run_again(
+    acme: Caller, engine: Engine
+) -> None:
+    job = await acme.submitted()
+    await engine.fail(job)
+    async with engine.db.transaction() as conn:
+        # As a rebuild leaves it: what was asked for is in no manifest.
+        await conn.execute("UPDATE jobs SET input = NULL")
+    answer = await acme.post(f"/v1/jobs/{job['id']}/rerun", b"")
+    (error,) = assert_problem(answer, 422, "invalid_input")["errors"]
+    assert (error["pointer"], error["code"]) == ("/input", "gone")
+    assert len(await acme.items("/v1/jobs")) == 1
+
+
 @pytest.mark.parametrize("path", [(), (JobState.PROCESSING,)])
 async def test_a_job_that_has_not_ended_cannot_run_again(
     acme: Caller, engine: Engine, path: tuple[JobState, ...]

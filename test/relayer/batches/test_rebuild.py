@@ -1,5 +1,7 @@
 """A database that is lost, or older than the chain, gets back what was confirmed, and every receipt verifies."""
 
+import asyncio
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -232,6 +234,55 @@ async def test_a_rebuild_that_is_killed_anywhere_is_run_again(
     assert await tables_of(house) == before
     await require_valid(house, api_db, tenant, ids)
     await require_agreement(house)
+
+
+async def test_an_operator_rebuilds_by_one_command(
+    tmp_path: Path,
+    house: House,
+    superuser: psycopg.Connection[Any],
+    tables: list[str],
+    urls: Any,
+) -> None:
+    await two_batches(house)
+    before = await tables_of(house)
+    await lose_everything(house, superuser, tables)
+    environment = {
+        "JOBSEAL_OWNER_DATABASE_URL": urls.owner,
+        "JOBSEAL_REGISTRY_CHAIN_ID": str(house.registry.chain_id),
+        "JOBSEAL_REGISTRY_ADDRESS": f"0x{house.registry.address.hex()}",
+        "JOBSEAL_CHAIN_RPC_URLS": house.rpc.address,
+        "JOBSEAL_BLOBS_FOLDER": str(tmp_path / "blobs"),
+    }
+
+    async def rebuild(key: bytes) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "relayer.cli.main", "admin", "rebuild"]
+        given = environment | {"JOBSEAL_BATCHER_MANIFEST_KEY": key.hex()}
+        return await asyncio.to_thread(
+            subprocess.run, command, env=given, capture_output=True, text=True, check=False
+        )
+
+    broken = await rebuild(bytes(32))
+    assert broken.returncode == 1, broken.stderr
+    assert re.search(r"^broken +2$", broken.stdout, re.MULTILINE)
+    done = await rebuild(KEY)
+    assert done.returncode == 0, done.stderr
+    assert dict(line.split() for line in done.stdout.splitlines()) == {
+        "confirmed": "2",
+        "restored": "2",
+        "jobs": "6",
+        "leaves_only": "0",
+        "unknown": "0",
+        "broken": "0",
+        "run_again": "0",
+        "kept_apart": "0",
+    }
+    assert "start `jobseal relayer`" in done.stderr
+    assert await tables_of(house) == before
+    async with house.db.transaction() as conn:
+        await leases.acquire(conn, "sender", "relayer-7", timedelta(minutes=1))
+    refused = await rebuild(KEY)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "the loop 'sender' is led by relayer-7" in refused.stderr
 
 
 async def test_it_refuses_to_run_beside_a_sender(house: House, blobs: LocalBlobStore) -> None:

@@ -16,6 +16,7 @@ import pytest
 from relayer.batches import registry_state
 from relayer.batches.differences import RULES, Action, DifferenceClass
 from relayer.batches.reconciler import FULL_EVERY, NAME, SHALLOW_EVERY, Mode, Report
+from relayer.chain.health import HealthPolicy
 from relayer.chain.node import Node
 from relayer.chain.providers import Providers
 from relayer.chain.registry import encode_call
@@ -254,6 +255,26 @@ async def test_another_chain_freezes_it_and_nothing_else_is_compared(
     report = await house.full()
     assert kinds(report) == [DifferenceClass.CHAIN_CHANGED]
     assert report.found[0].subject.startswith(subject)
+    assert await house.frozen() is not None
+    assert await house.rows("SELECT DISTINCT state FROM jobs") == [("confirming",)]
+
+
+async def test_a_node_that_went_over_to_another_chain_freezes_it_before_the_next_look(house: House) -> None:
+    await confirmed(house)
+    for other in UNCONFIRM:
+        await house.edit(other)
+    genuine = house.registry.chain_id
+    policy = HealthPolicy(fresh_for=timedelta(hours=1))
+    house.providers = Providers([house.rpc], genuine, policy=policy, clock=house.clock)
+    await house.providers.look()
+    await house.rpc.call("anvil_setChainId", [1])
+    try:
+        report = await house.full()
+    finally:
+        await house.rpc.call("anvil_setChainId", [genuine])
+    (found,) = report.found
+    assert (found.kind, found.subject) == (DifferenceClass.CHAIN_CHANGED, "chain id")
+    assert (found.database, found.chain) == (str(genuine), "1")
     assert await house.frozen() is not None
     assert await house.rows("SELECT DISTINCT state FROM jobs") == [("confirming",)]
 
