@@ -156,7 +156,11 @@ class Posting:
         self._tell(slot, attempt, kind, answers)
         others = tuple(one for one in slot.attempts if one.hash != attempt.hash)
         answered = replace(slot, attempts=(*others, replace(attempt, last_class=kind, last_answer=text)))
-        cheaper = await self._under_node_cap(view, answered, attempt)
+        outcome = kind
+        if (cheaper := await self._under_node_cap(view, answered, attempt)) is not None:
+            _log.warning("under_node_cap", nonce=slot.nonce, max_fee=cheaper.max_fee, answer=text)
+            # Before the refusal is kept: whoever follows a death in between has the dear one refused again, and goes on.
+            outcome = await self.sign_and_send(view, answered, gas=attempt.gas_limit, fee=cheaper)
         async with self._ledger.write(view.epoch) as entry:
             refusals = await repository.answered(
                 entry.conn,
@@ -176,10 +180,7 @@ class Posting:
                 if slot.batch_id is not None:
                     refusal = Refusal(_CAUSES[kind], f"nonce {slot.nonce}: {text}")
                     await self._source.refused(entry.conn, slot.batch_id, refusal)
-        if cheaper is not None:
-            _log.warning("under_node_cap", nonce=slot.nonce, max_fee=cheaper.max_fee, answer=text)
-            return await self.sign_and_send(view, answered, gas=attempt.gas_limit, fee=cheaper)
-        return kind
+        return outcome
 
     async def _under_node_cap(self, view: View, slot: Slot, refused: Attempt) -> Fee | None:
         """Give what the market still takes where nodes refuse the only transaction of a nonce because of a cap of their own.

@@ -9,8 +9,11 @@ import pytest
 from faultproxy.pool import FeeCap
 from faultproxy.proxy import FaultProxy
 
+from relayer.chain import slot_repository
 from relayer.chain.calls import Cause
 from relayer.chain.fee import GWEI
+from relayer.chain.keystore import KeystoreSigner
+from relayer.chain.providers import Providers
 from relayer.chain.rpc import JsonRpc
 
 # A batch of the tests has some 100,000 gas: its first transaction costs 35 thousandths of an ether at most.
@@ -61,6 +64,46 @@ async def test_a_transaction_above_a_node_s_cap_is_signed_anew_under_it(chain: A
     assert await chain.confirmed() == [seal.root]
     assert await chain.slots() == [(0, "final", 2)]
     assert [state for state, *_ in chain.source.told] == ["sending", "included"]
+
+
+class KilledError(BaseException):
+    """Ends a pass where a SIGKILL would."""
+
+
+@pytest.mark.parametrize("dies", ["before it signs", "before it sends", "before it keeps the refusal"])
+async def test_a_killed_sender_s_successor_goes_on_under_the_cap(
+    chain: Any, node: Node, monkeypatch: pytest.MonkeyPatch, dies: str
+) -> None:
+    seal = await chain.seal()
+    epoch = await chain.lease("sender")
+    rpc, _ = await node(30)
+    owner, name = {
+        "before it signs": (KeystoreSigner, "sign"),
+        "before it sends": (Providers, "broadcast"),
+        "before it keeps the refusal": (slot_repository, "answered"),
+    }[dies]
+    does, calls = getattr(owner, name), 0
+
+    async def die(*arguments: Any, **options: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise KilledError
+        return await does(*arguments, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, name, die)
+        with pytest.raises(KilledError):
+            await chain.sender(rpc=rpc).run_pass(epoch)
+    sender = chain.sender(rpc=rpc)
+    for _ in range(3):
+        await sender.run_pass(epoch)
+    await chain.mine(3)
+    await sender.run_pass(epoch)
+    assert await chain.confirmed() == [seal.root]
+    assert [state for state, *_ in chain.source.told if state == "needs_human"] == []
+    ((_, state, attempts),) = await chain.slots()
+    assert (state, attempts) == ("final", 2)
 
 
 async def test_a_market_above_the_cap_asks_for_a_human(chain: Any, node: Node) -> None:
