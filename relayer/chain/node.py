@@ -9,11 +9,12 @@ from relayer.chain.rpc import JsonRpc, Request, RpcError
 
 Tag = Literal["latest", "finalized"]
 
+EVERY_HEADER = 128
+"""Up to so many blocks a range of logs is read with all its headers."""
+
 _Parsed = TypeVar("_Parsed")
 
 _BLOOM_BYTES = 256
-# Up to so many blocks a range of logs is read with all its headers.
-_EVERY_HEADER = 128
 _RECEIPTS_AT_ONCE = 100
 
 
@@ -198,7 +199,7 @@ class Node:
         if self._parse("eth_getBlockByNumber", _block, finalized).number < last:
             raise self.rpc.nonsense(f"its finalized block fell back below block {last}")
         logs = self._in_order(found)
-        whole = range(first, last + 1) if last - first < _EVERY_HEADER else ()
+        whole = range(first, last + 1) if last - first < EVERY_HEADER else ()
         blocks = await self.headers(sorted({log.block_number for log in logs} | {last, *whole}))
         if last not in blocks:
             raise self.rpc.nonsense(f"block {last} is missing below its finalized block")

@@ -34,10 +34,11 @@ def _blocks(first: int, last: int) -> int | None:
 
 
 class RangeSize:
-    """How many blocks to ask for: fewer after every refusal, more after some that came quickly."""
+    """How many blocks to ask for, at most `most`: fewer after every refusal, more after some that came quickly."""
 
-    def __init__(self) -> None:
-        self.blocks = _START
+    def __init__(self, most: int = _MAX) -> None:
+        self.blocks = min(_START, most)
+        self._most = most
         self._good = 0
 
     def came(self, blocks: int, seconds: float) -> None:
@@ -48,7 +49,7 @@ class RangeSize:
         self._good = self._good + 1 if seconds < _GOOD_SECONDS else 0
         if self._good >= _GOOD_PASSES:
             self._good = 0
-            self.blocks = min(self.blocks + max(1, self.blocks * _GROWTH_PERCENT // 100), _MAX)
+            self.blocks = min(self.blocks + max(1, self.blocks * _GROWTH_PERCENT // 100), self._most)
 
     def refused(self, blocks: int, message: str = "") -> None:
         """Note that so many blocks were too many. A suggestion counts only where it asks for less."""

@@ -10,7 +10,7 @@ from relayer.chain.calls import EventHandler, FinalEvent
 from relayer.chain.health import FinalityViolationError
 from relayer.chain.log_reader import FinalLogs, IndexerMetrics, LogReader
 from relayer.chain.log_repository import Cursor
-from relayer.chain.node import Log, LogRange, Node
+from relayer.chain.node import EVERY_HEADER, Log, LogRange, Node
 from relayer.chain.providers import Providers
 from relayer.chain.ranges import RangeSize
 from relayer.chain.rpc import RpcError, RpcUnavailableError
@@ -59,7 +59,8 @@ class SecondScan:
         self._address = address
         self._lease = lease
         self._clock = clock
-        self._size = RangeSize()
+        # Every filter is looked at: the first reading leaves them out of long ranges, to catch up soon.
+        self._size = RangeSize(most=EVERY_HEADER)
         self._rests_until = clock()
         # Since when blocks up to this one wait to be read again.
         self._waiting: tuple[int, datetime] | None = None

@@ -225,6 +225,18 @@ async def test_the_second_reading_finds_what_the_first_lost(chain: Any) -> None:
     assert watcher.final == [root]
 
 
+async def test_the_second_reading_looks_at_the_filter_of_every_block_of_a_long_range(chain: Any) -> None:
+    root, _ = await confirm(chain)
+    await chain.mine(600)
+    epoch = await chain.lease("indexer")
+    async with Forgetful(chain.rpc.address, chain.request_timeout) as alone:
+        watcher = Watcher(chain, alone, second=SecondScanPolicy(blocks=20))
+        await watcher.catch_up(epoch)
+    assert watcher.final == [root]
+    assert watcher.counted("jobseal_indexer_lost_logs_total") >= 1
+    assert watcher.counted("jobseal_indexer_second_scan_differences_total") >= 1
+
+
 class Blind(JsonRpc):
     """Refuses logs, also of a single block, and on demand receipts too."""
 
