@@ -105,8 +105,9 @@ class Leader:
         except JobsealError as error:
             self._say("stopped_by", str(error))
             return _FAILURE_WAIT_S
-        except Exception:  # noqa: BLE001 - a loop outlives any one pass, and says what broke it
-            _log.exception("pass_failed", loop=self._loop.name)
+        except Exception as error:  # noqa: BLE001 - a loop outlives any one pass, and says what broke it
+            if self._is_new(f"{type(error).__name__}: {error}"):
+                _log.exception("pass_failed", loop=self._loop.name)
             return _FAILURE_WAIT_S
         if self._trouble is not None:
             self._trouble = None
@@ -146,9 +147,13 @@ class Leader:
 
     def _say(self, event: str, reason: str) -> None:
         """Log a trouble when it begins, not on every pass."""
-        if reason != self._trouble:
-            self._trouble = reason
+        if self._is_new(reason):
             _log.warning(event, loop=self._loop.name, reason=reason)
+
+    def _is_new(self, trouble: str) -> bool:
+        """Whether a trouble is another than the last; from now on it is the last, and no bell hurries the loop."""
+        before, self._trouble = self._trouble, trouble
+        return trouble != before
 
 
 def epochs_in(registry: CollectorRegistry) -> Gauge:

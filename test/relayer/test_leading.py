@@ -4,7 +4,9 @@ import asyncio
 import time
 from datetime import timedelta
 
+import pytest
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
 from relayer.leading import Leader, Loop, Pace, epochs_in
 from relayer.store.database import Database
@@ -56,3 +58,28 @@ async def test_a_bell_that_rings_for_ever_gives_no_more_passes_than_the_pace(rel
     await leading
     # The first, eight more at once, and each of the others no earlier than its time.
     assert begun[29] - begun[0] >= (30 - 9) * 0.02
+
+
+async def test_what_breaks_every_pass_is_told_once_and_no_bell_hurries_it(
+    relayer_db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relayer.leading._FAILURE_WAIT_S", 0.1)
+    rings, stopping, enough = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    begun: list[float] = []
+
+    async def run_pass(_: int) -> int:
+        rings.set()
+        begun.append(time.monotonic())
+        if len(begun) == 4:
+            enough.set()
+        raise ZeroDivisionError("by what")
+
+    loop = Loop("test", run_pass, timedelta(0), bell=rings)
+    leader = Leader(loop, relayer_db, "test", stopping, epochs_in(CollectorRegistry()))
+    with capture_logs() as said:
+        leading = asyncio.create_task(leader.lead())
+        await enough.wait()
+        stopping.set()
+        await leading
+    assert begun[3] - begun[0] >= 0.3
+    assert [one["event"] for one in said] == ["leads", "pass_failed"]
