@@ -55,7 +55,7 @@ from relayer.jobs.redriver import Redriver
 from relayer.jobs.submission_repository import BELL
 from relayer.leading import Loop, Pass
 from relayer.model.clock import utc_now
-from relayer.model.errors import UnavailableError
+from relayer.model.errors import JobsealError
 from relayer.model.ids import new_id
 from relayer.settings import (
     BatcherSettings,
@@ -146,8 +146,11 @@ async def _registry(db: Database, settings: RegistrySettings, stopping: asyncio.
         try:
             async with db.transaction() as conn:
                 row = await registries.find(conn, settings.chain_id, settings.address_bytes)
-            reason = f"the registry {settings.address} on chain {settings.chain_id} is not registered"
-        except UnavailableError as error:
+            reason = (
+                f"the registry {settings.address} on chain {settings.chain_id} is not registered; "
+                "run `jobseal admin register` first"
+            )
+        except JobsealError as error:
             row, reason = None, str(error)
         if row is not None:
             return row

@@ -22,6 +22,7 @@ from relayer.jobs.tied import end_descendants, hide_memory, take_in_orphans
 from relayer.model.clock import utc_now
 from relayer.model.errors import UnavailableError
 from relayer.settings import DatabaseSettings, RedisSettings, WorkerSettings
+from relayer.store.connecting import no_connection
 from relayer.store.database import server_address
 
 _TICK_S = 0.2
@@ -179,8 +180,8 @@ class _Readiness:
         try:
             psycopg.connect(url, connect_timeout=2).close()
             asyncio.run(self._queue.ping())
-        except psycopg.OperationalError:
-            return f"PostgreSQL at {server_address(url)} does not answer"
+        except psycopg.OperationalError as error:
+            return no_connection(server_address(url), error)
         except UnavailableError as error:
             return str(error)
         return None

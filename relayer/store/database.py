@@ -16,8 +16,9 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from relayer.model.errors import UnavailableError
+from relayer.model.errors import JobsealError, UnavailableError
 from relayer.settings import DatabaseSettings
+from relayer.store.connecting import no_connection, noting
 from relayer.store.guard import Guard, Patience
 
 T = TypeVar("T")
@@ -26,6 +27,11 @@ T = TypeVar("T")
 _POOL_WAIT_S = 2.0
 # How long a transaction may wait for its process: a third of a worker's lease.
 _LONGEST_PAUSE = "10s"
+_OF_ANOTHER_SCHEMA = (
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.UndefinedFunction,
+)
 
 
 class ConnectionLostError(UnavailableError):
@@ -34,6 +40,10 @@ class ConnectionLostError(UnavailableError):
 
 class TookTooLongError(UnavailableError):
     """A statement took longer than it may: nothing of its transaction was kept."""
+
+
+class SchemaError(JobsealError):
+    """The database lacks what this version asks of it."""
 
 
 def server_address(url: str, default_port: int = 5432) -> str:
@@ -66,10 +76,12 @@ class Database:
         url = settings.url.get_secret_value()
         self.address = server_address(url)
         self.guard = None if patience is None else Guard(url, self.address, settings.pool_size, patience)
+        self._refusal: psycopg.OperationalError | None = None
         self._pool: AsyncConnectionPool[AsyncConnection[TupleRow]] = AsyncConnectionPool(
             url,
             min_size=min(kept, settings.pool_size),
             max_size=settings.pool_size,
+            connection_class=noting(self._note),
             timeout=_POOL_WAIT_S if patience is None else patience.silence,
             reconnect_timeout=1.0,
             kwargs={
@@ -109,6 +121,7 @@ class Database:
         Raises:
             UnavailableError: the server is away, or went away during the transaction (whose outcome is
                 then unknown, as with any lost commit).
+            SchemaError: a table, column or function is missing.
 
         """
         async with self._connection() as connection, connection.transaction():
@@ -175,9 +188,16 @@ class Database:
             async with self._pooled() as connection:
                 yield connection
         except PoolTimeout as error:
-            raise UnavailableError(f"PostgreSQL at {self.address} does not answer") from error
+            # What an API process says is open to all, and the server's words name the role.
+            refusal = self._refusal if self.guard is None else None
+            raise UnavailableError(no_connection(self.address, refusal)) from error
         except psycopg.errors.QueryCanceled as error:
             raise TookTooLongError(f"PostgreSQL at {self.address} took too long") from error
+        except _OF_ANOTHER_SCHEMA as error:
+            raise SchemaError(
+                f"the schema of PostgreSQL at {self.address} is not that of this version "
+                f"({error.diag.message_primary}); run `jobseal admin migrate` first"
+            ) from error
         except psycopg.OperationalError as error:
             if error.sqlstate is not None and not error.sqlstate.startswith(("08", "57P")):
                 raise
@@ -218,6 +238,9 @@ class Database:
                     await self._pool.putconn(connection)
             if lives:
                 return connection
+
+    def _note(self, refusal: psycopg.OperationalError | None) -> None:
+        self._refusal = refusal
 
     async def ping(self) -> None:
         """Raise `UnavailableError` unless the server answers."""

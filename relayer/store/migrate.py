@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from relayer.model.errors import JobsealError, UnavailableError
+from relayer.store.connecting import no_connection
 from relayer.store.database import server_address
 
 
@@ -39,6 +40,7 @@ def migrate(owner_url: str) -> None:
                 f"PostgreSQL refused the migration ({error.orig.diag.message_primary}); "
                 "docs/operate.md says which roles must exist, and whose URL this must be"
             ) from error
-        raise UnavailableError(f"PostgreSQL at {server_address(owner_url)} does not answer") from error
+        cause = error.orig if isinstance(error.orig, psycopg.OperationalError) else None
+        raise UnavailableError(no_connection(server_address(owner_url), cause)) from error
     finally:
         engine.dispose()

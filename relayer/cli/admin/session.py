@@ -84,7 +84,7 @@ def with_database(settings: DatabaseSettings, work: Callable[[Database], Awaitab
     """Open the database, do the work, close it.
 
     Raises:
-        SessionError: the role may not do this, or the schema is an older one.
+        SessionError: the role may not do this.
 
     """
     # The pool tells of every try; the command tells of the outcome, once.
@@ -101,10 +101,6 @@ def with_database(settings: DatabaseSettings, work: Callable[[Database], Awaitab
         raise SessionError(
             f"the database refuses this to the role of the URL ({error.diag.message_primary}); "
             "use the role that docs/operate.md names for it"
-        ) from None
-    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedFunction):
-        raise SessionError(
-            "the schema is not that of this version; run `jobseal admin migrate` first"
         ) from None
 
 

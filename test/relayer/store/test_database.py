@@ -4,6 +4,7 @@ import time
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import psycopg
@@ -16,7 +17,7 @@ from relayer.local.process import free_port
 from relayer.model.errors import UnavailableError
 from relayer.settings import DatabaseSettings
 from relayer.store import leases
-from relayer.store.database import ConnectionLostError, Database
+from relayer.store.database import ConnectionLostError, Database, SchemaError
 from relayer.store.guard import Patience
 from relayer.store.migrate import migrate
 from relayer.store.registries import RegistryRow, find, register
@@ -67,6 +68,28 @@ async def test_every_table_with_a_tenant_is_guarded_by_row_level_security(owner_
                WHERE a.attname = 'tenant_id' AND c.relkind = 'r' AND NOT c.relrowsecurity"""
         )
         assert await cursor.fetchall() == []
+
+
+async def test_a_server_that_lets_nobody_in_is_told_in_its_own_words(postgres_urls: Any) -> None:
+    url = postgres_urls.relayer
+    wrong = url.replace(urlsplit(url).password or "", "secretword")
+    words = r"takes no connection: password authentication failed for user \"jobseal_relayer\"$"
+    async with Database(DatabaseSettings(url=SecretStr(wrong))) as database:
+        with pytest.raises(UnavailableError, match=words):
+            await database.ping()
+    with pytest.raises(UnavailableError, match=words):
+        migrate(wrong)
+    # What an API process says is open to all.
+    async with Database(DatabaseSettings(url=SecretStr(wrong)), Patience()) as database:
+        with pytest.raises(UnavailableError, match=r"does not answer$"):
+            await database.ping()
+
+
+async def test_what_the_schema_lacks_asks_for_a_migration(relayer_db: Database) -> None:
+    for statement in ("SELECT 1 FROM later", "SELECT later FROM jobs", "SELECT later()"):
+        with pytest.raises(SchemaError, match=r"later.* does not exist\); run `jobseal admin migrate`"):
+            async with relayer_db.transaction() as conn:
+                await conn.execute(statement.encode())
 
 
 async def test_an_absent_server_is_named_without_its_password() -> None:
