@@ -27,12 +27,28 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+_KEY_BYTES = 32
+
 Address = Annotated[str, StringConstraints(pattern=r"^0x[0-9a-fA-F]{40}$")]
 
 
-def _from_hex(value: object) -> object:
-    """Read what an environment variable can hold: bytes as hex digits."""
-    return bytes.fromhex(value) if isinstance(value, str) else value
+def _key_from_hex(value: object) -> object:
+    """Read 32 bytes from the hex digits that an environment variable can hold, without repeating them."""
+    if not isinstance(value, str):
+        return value
+    try:
+        key = bytes.fromhex(value)
+    except ValueError:
+        key = b""
+    if len(key) != _KEY_BYTES:
+        raise ValueError("expected 64 hex digits, as `openssl rand -hex 32` gives them")
+    return key
+
+
+def _long_secret(value: SecretBytes) -> SecretBytes:
+    if len(value.get_secret_value()) < _KEY_BYTES:
+        raise ValueError("expected 32 bytes or more, such as `openssl rand -hex 32` gives")
+    return value
 
 
 def _from_json(value: object) -> object:
@@ -305,8 +321,8 @@ class TokenSettings(BaseSettings):
 
     issuer: Annotated[str, AfterValidator(_origin)]
     audience: Annotated[str, StringConstraints(min_length=1, max_length=255)] | None = None
-    secret: Annotated[SecretBytes, Field(min_length=32)]
-    former_secret: Annotated[SecretBytes, Field(min_length=32)] | None = None
+    secret: Annotated[SecretBytes, AfterValidator(_long_secret)]
+    former_secret: Annotated[SecretBytes, AfterValidator(_long_secret)] | None = None
     lifetime: Annotated[timedelta, Field(ge=timedelta(minutes=1), le=timedelta(minutes=10))] = timedelta(
         minutes=10
     )
@@ -385,7 +401,7 @@ class BatcherSettings(BaseSettings):
     max_jobs: Annotated[int, Field(ge=1, le=131_072)] = 4_096
     max_age: Annotated[timedelta, Field(gt=timedelta(0))] = timedelta(seconds=60)
     second_price_gwei: Annotated[Decimal, Field(ge=0)] = Decimal(1)
-    manifest_key: Annotated[SecretBytes, BeforeValidator(_from_hex), Field(min_length=32, max_length=32)]
+    manifest_key: Annotated[SecretBytes, BeforeValidator(_key_from_hex)]
 
     @property
     def second_price_wei(self) -> int:

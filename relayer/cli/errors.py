@@ -26,7 +26,9 @@ def one_line_errors(command: Callable[P, T]) -> Callable[P, T]:
         except ValidationError as error:
             for fault in error.errors(include_input=False, include_url=False):
                 name = _variable(error.title, fault["loc"])
-                sys.stderr.write(f"jobseal: {name}: {fault['msg']}; set this environment variable\n")
+                verb = "set" if fault["type"] == "missing" else "correct"
+                message = fault["msg"].removeprefix("Value error, ")
+                sys.stderr.write(f"jobseal: {name}: {message}; {verb} this environment variable\n")
         raise typer.Exit(1)
 
     return run

@@ -4,8 +4,10 @@ import subprocess
 import sys
 
 import pytest
+from pydantic import ValidationError
 
 from relayer.local.process import free_port
+from relayer.settings import BatcherSettings
 
 
 def jobseal(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -37,6 +39,31 @@ def test_an_address_that_is_none_is_refused_without_repeating_it() -> None:
     assert outcome.stderr.startswith("jobseal: JOBSEAL_DATABASE_URL: ")
     assert "expected postgresql://user:password@host:port/" in outcome.stderr
     assert "secretword" not in outcome.stderr
+
+
+def test_a_secret_that_is_none_is_refused_with_what_makes_one_and_without_repeating_it() -> None:
+    part_of = {
+        "JOBSEAL_OWNER_DATABASE_URL": "postgresql://h/d",
+        "JOBSEAL_REGISTRY_CHAIN_ID": "1",
+        "JOBSEAL_REGISTRY_ADDRESS": "0x" + "ab" * 20,
+        "JOBSEAL_DATABASE_URL": "postgresql://h/d",
+        "JOBSEAL_KEYS_PEPPER": "pepper",
+        "JOBSEAL_TOKENS_ISSUER": "https://h",
+        "JOBSEAL_REDIS_URL": "redis://h",
+        "JOBSEAL_BLOBS_FOLDER": ".",
+    }
+    outcome = jobseal("api", **part_of, JOBSEAL_TOKENS_SECRET="secretword")
+    assert outcome.stderr == (
+        "jobseal: JOBSEAL_TOKENS_SECRET: expected 32 bytes or more, such as `openssl rand -hex 32` gives; "
+        "correct this environment variable\n"
+    )
+    with pytest.raises(ValidationError, match="expected 64 hex digits") as caught:
+        BatcherSettings(manifest_key="secretword")
+    assert "secretword" not in str(caught.value.errors(include_input=False))
+    for wrong in ("ab" * 31, "ab" * 33):
+        with pytest.raises(ValidationError, match="expected 64 hex digits"):
+            BatcherSettings(manifest_key=wrong)
+    assert BatcherSettings(manifest_key="ab" * 32).manifest_key.get_secret_value() == b"\xab" * 32
 
 
 def test_a_home_that_cannot_be_is_named() -> None:
