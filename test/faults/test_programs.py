@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from chaos import judge
+from chaos.process import LOOPS
 from chaos.world import Connections, World, begin
 from faultproxy.answers import SEND, Lose
 from faultproxy.calls import Loss
@@ -170,6 +171,6 @@ async def test_many_leaders_are_killed_in_their_own_time(company: Company, seed:
     """Blocks are reorganised as well, and dead leaders are followed when their leases are over."""
     random = Random(seed)  # noqa: S311 - no secret
     for _ in range(4):
-        await kill_leaders(company, random.choices(CHAIN_LOOPS, k=2), random, end_leases=False)
+        await kill_leaders(company, random.choices(LOOPS, k=2), random, end_leases=False)
         await company.world.chain.reorganise(1)
     await require_all_well(company)
