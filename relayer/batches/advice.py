@@ -39,15 +39,15 @@ HOLDS: dict[HoldReason, Advice] = {
     ),
     HoldReason.CODE_CHANGED: Advice(
         why="The proxy runs other code than the platform has accepted.",
-        look=f"The registry's `implementation` and `code_hash` in {_RECORD}, the event `Upgraded`, and whether the build of "
-        "the release has the same code.",
-        do='Where the upgrade was meant: `jobseal admin chain accept-code HASH --reason "…"` with the hash that was '
-        "checked. Batches go on at the next look.",
+        look=f"The registry's `implementation` and `code_hash` in {_RECORD}, the event `Upgraded`, and whether the release "
+        "has the same code: `script/Check.s.sol`, run from its checkout, compares it (docs/deploy.md).",
+        do='Where the upgrade was meant: `jobseal admin chain accept-code HASH --reason "…"` with the hash of what was '
+        "checked, `cast keccak $(cast code IMPLEMENTATION)`. Batches go on within a minute.",
         never="Accept a hash because it is the one that is shown.",
     ),
     HoldReason.FUNDS: Advice(
         why="The signer's account has too little for transactions at the price that may be asked.",
-        look="The account's balance, and whether it fell faster than batches explain.",
+        look="The account and its balance in `detail`, and whether it fell faster than batches explain.",
         do="Send it what a week of batches costs. Batches go on by themselves.",
         never="Lower the gas limit, or raise the cap: neither brings money.",
     ),
@@ -60,7 +60,7 @@ HOLDS: dict[HoldReason, Advice] = {
     HoldReason.FROZEN: Advice(
         why="Reconciliation found that the database claims more than the chain has. Nothing is sealed or sent.",
         look="The report of `jobseal admin reconcile`, block by block. The chain is right, the database is to be explained.",
-        do="Find out what wrote the difference; restore or repair; then `jobseal admin thaw` with the reason.",
+        do="Find out what wrote the difference; restore or repair; then `jobseal admin thaw` with the reason. Batches go on within a minute.",
         never="Thaw to see whether it happens again, or edit rows until the difference is gone.",
     ),
     HoldReason.PROVIDER: Advice(

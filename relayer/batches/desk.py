@@ -11,12 +11,16 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from relayer.batches import desk_repository as repository
+from relayer.batches import registry_state
 from relayer.batches.desk_repository import AttemptRow, SlotRow, WaitingBatch
 from relayer.batches.reasons import HoldReason, HumanReason
+from relayer.batches.registry_state import RegistryState
 from relayer.chain.node import Block, Node
 from relayer.chain.registry import RegistryClient
 from relayer.chain.rpc import JsonRpc
 from relayer.model.errors import JobsealError
+from relayer.store import registries
+from relayer.store.registries import RegistryRow
 
 _DEAD = ("reverted", "superseded", "cancelled")
 
@@ -45,6 +49,12 @@ class Sight:
 async def list_waiting(conn: AsyncConnection[TupleRow]) -> list[WaitingBatch]:
     """Give what is held or needs a human, the oldest first."""
     return await repository.waiting(conn)
+
+
+async def list_held_registries(conn: AsyncConnection[TupleRow]) -> list[tuple[RegistryRow, RegistryState]]:
+    """Give the registries whose state keeps batches back, also where no batch waits: a frozen one seals none."""
+    states = [(one, await registry_state.read(conn, one.id)) for one in await registries.every(conn)]
+    return [(one, state) for one, state in states if state.hold is not None]
 
 
 async def explain(conn: AsyncConnection[TupleRow], batch_id: UUID) -> Explanation:

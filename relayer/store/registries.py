@@ -36,6 +36,13 @@ async def find(conn: AsyncConnection[TupleRow], chain_id: int, address: bytes) -
         return await cursor.fetchone()
 
 
+async def every(conn: AsyncConnection[TupleRow]) -> list[RegistryRow]:
+    """Give all registries."""
+    async with conn.cursor(row_factory=class_row(RegistryRow)) as cursor:
+        await cursor.execute("SELECT id, chain_id, address, first_block FROM registries ORDER BY id")
+        return await cursor.fetchall()
+
+
 async def register(
     conn: AsyncConnection[TupleRow], chain_id: int, address: bytes, first_block: int
 ) -> RegistryRow:

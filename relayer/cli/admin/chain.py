@@ -27,6 +27,7 @@ from relayer.cli.errors import one_line_errors
 from relayer.model.clock import utc_now
 from relayer.model.errors import UnavailableError
 from relayer.settings import ChainSettings, RegistrySettings
+from relayer.store.registries import RegistryRow
 from relayer.tenants.audit import instant
 
 app = typer.Typer(help="Batches that wait, for themselves or for a human.", no_args_is_help=True)
@@ -49,20 +50,33 @@ class _Found:
     silence: str | None
 
 
+@dataclass(frozen=True)
+class _Waiting:
+    """All that waits, and the registries that keep batches back."""
+
+    batches: Sequence[WaitingBatch]
+    nonces: Sequence[RefusedNonce]
+    registries: Sequence[tuple[RegistryRow, RegistryState]]
+
+
 @app.command("list")
 @one_line_errors
 def list_batches(*, as_json: Json = False) -> None:
-    """List what is held or needs a human, the oldest first, and the nonces that nodes refuse beside it."""
+    """List what is held or needs a human, the oldest first; beside it nonces that nodes refuse, and registries on hold."""
 
-    async def work(session: Session) -> tuple[Sequence[WaitingBatch], Sequence[RefusedNonce]]:
+    async def work(session: Session) -> _Waiting:
         async with session.db.transaction() as conn:
-            return await desk.list_waiting(conn), await nonce_desk.list_refused(conn)
+            return _Waiting(
+                await desk.list_waiting(conn),
+                await nonce_desk.list_refused(conn),
+                await desk.list_held_registries(conn),
+            )
 
-    batches, nonces = administer(work)
+    found = administer(work)
+    batches, nonces = found.batches, [_refused(one) for one in found.nonces]
+    held = [_held(registry, state) for registry, state in found.registries]
     if as_json:
-        show_json(
-            {"batches": [_document(batch) for batch in batches], "nonces": [_refused(one) for one in nonces]}
-        )
+        show_json({"batches": [_document(batch) for batch in batches], "nonces": nonces, "registries": held})
         return
     now = utc_now()
     show_table(
@@ -72,10 +86,10 @@ def list_batches(*, as_json: Json = False) -> None:
             for one in batches
         ],
     )
-    if nonces:
-        rows = [_refused(one) for one in nonces]
-        say("")
-        show_table(list(rows[0]), [list(row.values()) for row in rows])
+    for rows in (nonces, held):
+        if rows:
+            say("")
+            show_table(list(rows[0]), [list(row.values()) for row in rows])
 
 
 @app.command()
@@ -218,7 +232,7 @@ def accept_code(
         await operations.accept_code(registry.chain_id, registry.address_bytes, wanted)
 
     administer(work)
-    say(f"the registry {registry.address} may run this code; its batches go on at the next look")
+    say(f"the registry {registry.address} may run this code; its batches go on within a minute")
 
 
 def _act(
@@ -308,6 +322,15 @@ def _registry(state: RegistryState) -> dict[str, Any]:
         "code_hash": None if seen is None else _hex(seen.code_hash),
         "accepted_code_hash": None if state.accepted_hash is None else _hex(state.accepted_hash),
         "block": None if seen is None else seen.block_number,
+    }
+
+
+def _held(registry: RegistryRow, state: RegistryState) -> dict[str, Any]:
+    return {
+        "registry": _hex(registry.address),
+        "chain_id": registry.chain_id,
+        "hold": state.hold,
+        "detail": state.frozen_reason,
     }
 
 

@@ -161,8 +161,19 @@ def operator(
     assert anvil._rpc("evm_revert", before)
 
 
+def test_a_frozen_registry_is_listed_though_no_batch_waits(operator: Operator) -> None:
+    operator.rows.execute(
+        "INSERT INTO registry_states (registry_id, frozen_at, frozen_reason) SELECT id, now(), 'block 7' FROM registries"
+    )
+    address = f"0x{operator.registry.hex()}"
+    assert operator.reads("list")["registries"] == [
+        {"registry": address, "chain_id": operator.anvil.chain_id, "hold": "frozen", "detail": "block 7"}
+    ]
+    assert re.search(rf"{address} +{operator.anvil.chain_id} +frozen +block 7", operator.does("list").stdout)
+
+
 def test_what_waits_is_listed_the_oldest_first(operator: Operator) -> None:
-    assert operator.reads("list") == {"batches": [], "nonces": []}
+    assert operator.reads("list") == {"batches": [], "nonces": [], "registries": []}
     held, _ = operator.batch("held", "paused")
     operator.batch("sealed")
     human, seal = operator.batch("needs_human", "gas", tickets=5)
