@@ -63,6 +63,7 @@ from relayer.tenants.access import Access
 from relayer.tenants.administration import Administration
 from relayer.tenants.audit_log import AuditLog
 from relayer.tenants.key_service import KeyService
+from relayer.tenants.kind_lanes import KindLanes
 
 
 @dataclass(frozen=True)
@@ -223,6 +224,7 @@ def _wire_admin(settings: Settings, database: AdminDatabaseSettings, clock: Cloc
     return AdminServices(
         db=db,
         tenants=Administration(db, clock),
+        kind_lanes=KindLanes(db, clock),
         keys=KeyService(db, settings.keys, clock),
         audit=AuditLog(db),
     )

@@ -27,6 +27,7 @@ from relayer.tenants.access import Access
 from relayer.tenants.administration import Administration
 from relayer.tenants.audit_log import AuditLog
 from relayer.tenants.key_service import KeyService
+from relayer.tenants.kind_lanes import KindLanes
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class AdminServices:
 
     db: Database
     tenants: Administration
+    kind_lanes: KindLanes
     keys: KeyService
     audit: AuditLog
 

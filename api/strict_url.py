@@ -6,8 +6,8 @@ from starlette.types import Scope
 
 from api.errors import Code, Fault, ProblemError
 
-_WITH_SLASHES = b"/v1/admin/kind-caps/"
-"""Behind this comes the name of a kind, which may have a slash."""
+_WITH_SLASHES = (b"/v1/admin/kind-caps/", b"/v1/admin/kind-lanes/")
+"""Behind these comes the name of a kind, which may have a slash."""
 
 
 def url_problem(scope: Scope) -> ProblemError | None:

@@ -1,9 +1,17 @@
-"""The REST surface of plans, and of the caps of kinds over all tenants."""
+"""The REST surface of plans, and of what kinds have over all tenants: caps and lanes."""
 
 from fastapi import APIRouter, Request, Response
 
 from api.admin.access import AdminReader, AdminWriter
-from api.admin.schemas import KindCapBody, KindCapList, KindCapRequest, PlanList
+from api.admin.schemas import (
+    KindCapBody,
+    KindCapList,
+    KindCapRequest,
+    KindLaneBody,
+    KindLaneList,
+    KindLaneRequest,
+    PlanList,
+)
 from api.bodies import BODY_PROBLEMS, json_response, read_json, validate
 from api.errors import Code, Fault, ProblemError
 from api.schemas import problems, request_body
@@ -54,8 +62,7 @@ async def set_kind_cap(request: Request, kind: str, admin: AdminWriter, services
     try:
         cap = await admin.services.tenants.set_kind_cap(kind, body.running_jobs, admin.origin)
     except FieldError as error:
-        fault = Fault("invalid", str(error), parameter="kind")
-        raise ProblemError(Code.INVALID_PARAMETER, str(error), [fault]) from None
+        raise _invalid_kind(error) from None
     return json_response(cap.to_document())
 
 
@@ -74,3 +81,38 @@ async def clear_kind_cap(kind: str, admin: AdminWriter) -> Response:
     """Let as many attempts of the kind run as the caps of tenants allow."""
     await admin.services.tenants.clear_kind_cap(kind, admin.origin)
     return Response(status_code=204)
+
+
+@router.get(
+    "/kind-lanes",
+    operation_id="list_kind_lanes",
+    summary="List lanes of kinds",
+    responses={200: {"model": KindLaneList}, **problems(Code.NOT_FOUND)},
+)
+async def list_kind_lanes(admin: AdminReader) -> Response:
+    """Give every kind whose jobs are confirmed in another than the standard lane."""
+    return json_response({"data": [one.to_document() for one in await admin.services.kind_lanes.all()]})
+
+
+@router.put(
+    "/kind-lanes/{kind:path}",
+    operation_id="set_kind_lane",
+    summary="Give a kind a lane",
+    responses={
+        200: {"model": KindLaneBody},
+        **problems(*BODY_PROBLEMS, Code.INVALID_PARAMETER, Code.NOT_FOUND),
+    },
+    openapi_extra=request_body(KindLaneRequest),
+)
+async def set_kind_lane(request: Request, kind: str, admin: AdminWriter, services: ServicesDep) -> Response:
+    """Let new jobs of the kind be confirmed in this lane of the registry; the kind need not be installed."""
+    body = validate(KindLaneRequest, await read_json(request, services.max_body_bytes))
+    try:
+        lane = await admin.services.kind_lanes.set(kind, body.lane, admin.origin)
+    except FieldError as error:
+        raise _invalid_kind(error) from None
+    return json_response(lane.to_document())
+
+
+def _invalid_kind(error: FieldError) -> ProblemError:
+    return ProblemError(Code.INVALID_PARAMETER, str(error), [Fault("invalid", str(error), parameter="kind")])

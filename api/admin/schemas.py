@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from api.pagination import NextPageToken, PageQuery
+from relayer.seal.tree import MAX_LANE
 from relayer.tenants.administration import MAX_CAP, MAX_WEIGHT, TenantChange
 from relayer.tenants.administration_repository import TenantFilter
 from relayer.tenants.plans import BOUNDS, PLANS
@@ -239,3 +240,26 @@ class KindCapList(BaseModel):
     """Every kind that has a cap."""
 
     data: list[KindCapBody]
+
+
+class KindLaneRequest(BaseModel):
+    """The lane in which new jobs of the kind are confirmed; 0 is the standard lane."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": [{"lane": 1}]})
+
+    lane: Annotated[int, Field(ge=0, le=MAX_LANE)]
+
+
+class KindLaneBody(BaseModel):
+    """A kind's lane."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"kind": "digest", "lane": 1}]})
+
+    kind: str
+    lane: int
+
+
+class KindLaneList(BaseModel):
+    """Every kind that has another than the standard lane."""
+
+    data: list[KindLaneBody]

@@ -24,6 +24,7 @@ from relayer.tenants.administration_errors import (
 )
 from relayer.tenants.administration_repository import Connection, KindCap, TenantFilter
 from relayer.tenants.audit import Event, Origin, Target
+from relayer.tenants.kinds import LONGEST_KIND, is_kind
 from relayer.tenants.plans import DEFAULT_PLAN, PLANS
 from relayer.tenants.records import Tenant, TenantUsage
 from relayer.tenants.request_key_repository import RequestKey
@@ -35,7 +36,6 @@ MAX_CAP = 2**31 - 1
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _LONGEST_REASON = 200
 _DERIVED = {"state", "limits", "limits_beside_plan", "version"}
-_LONGEST_KIND = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,8 +204,8 @@ class Administration:
             FieldError: a value is out of range.
 
         """
-        if not _is_kind(kind):
-            raise FieldError("kind", f"give 1 to {_LONGEST_KIND} printable characters")
+        if not is_kind(kind):
+            raise FieldError("kind", f"give 1 to {LONGEST_KIND} printable characters")
         if not 0 <= running_jobs <= MAX_CAP:
             raise FieldError("running_jobs", f"give a number from 0 to {MAX_CAP}")
         cap = KindCap(kind, running_jobs)
@@ -223,7 +223,7 @@ class Administration:
             KindCapNotFoundError: it has none.
 
         """
-        if not _is_kind(kind):
+        if not is_kind(kind):
             raise KindCapNotFoundError(kind)
         async with self._db.transaction() as conn:
             before = await repository.find_kind_cap(conn, kind)
@@ -274,10 +274,6 @@ class Administration:
             after_hash=audit.fingerprint(None if after is None else after.to_document()),
         )
         await audit.record(conn, event)
-
-
-def _is_kind(text: str) -> bool:
-    return 0 < len(text) <= _LONGEST_KIND and text.isprintable()
 
 
 def _found(tenant: Tenant | None) -> Tenant:

@@ -11,8 +11,7 @@ from relayer.tenants import kind_lane_repository as repository
 from relayer.tenants.administration_errors import FieldError
 from relayer.tenants.audit import Event, Origin, Target
 from relayer.tenants.kind_lane_repository import KindLane
-
-_LONGEST_KIND = 200
+from relayer.tenants.kinds import LONGEST_KIND, is_kind
 
 
 class KindLanes:
@@ -34,8 +33,8 @@ class KindLanes:
             FieldError: a value is out of range.
 
         """
-        if not (0 < len(kind) <= _LONGEST_KIND and kind.isprintable()):
-            raise FieldError("kind", f"give 1 to {_LONGEST_KIND} printable characters")
+        if not is_kind(kind):
+            raise FieldError("kind", f"give 1 to {LONGEST_KIND} printable characters")
         if not STANDARD_LANE <= lane <= MAX_LANE:
             raise FieldError("lane", f"give a lane from {STANDARD_LANE} to {MAX_LANE}")
         after = KindLane(kind, lane)

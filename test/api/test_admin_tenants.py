@@ -176,3 +176,29 @@ async def test_kinds_are_capped_over_all_tenants(operator: Operator, admin_db: D
     async with admin_db.transaction() as conn:
         rows = await (await conn.execute("SELECT kind, running_cap FROM kind_caps")).fetchall()
     assert rows == [("a/b/c", 1)]
+
+
+async def test_kinds_are_given_lanes(operator: Operator) -> None:
+    path = "/v1/admin/kind-lanes"
+    assert (await operator.get(path)).json() == {"data": []}
+    for lane in (3, 3, 31):
+        answer = await operator.call("PUT", f"{path}/digest", {"lane": lane})
+        assert answer.json() == {"kind": "digest", "lane": lane}
+    assert (await operator.call("PUT", f"{path}/a%2Fb/c", {"lane": 1})).json()["kind"] == "a/b/c"
+    assert (await operator.get(path)).json() == {
+        "data": [{"kind": "a/b/c", "lane": 1}, {"kind": "digest", "lane": 31}]
+    }
+    for value in ({}, {"lane": -1}, {"lane": 32}, {"lane": None}, {"lane": 1, "more": 1}):
+        assert_problem(await operator.call("PUT", f"{path}/digest", value), 422, "invalid_body")
+    answer = await operator.call("PUT", f"{path}/{'k' * 65}", {"lane": 1})
+    assert assert_problem(answer, 400, "invalid_parameter")["errors"][0]["parameter"] == "kind"
+    assert (await operator.call("PUT", f"{path}/digest", {"lane": 0})).json()["lane"] == 0
+    assert [one["kind"] for one in (await operator.get(path)).json()["data"]] == ["a/b/c"]
+    events = await operator.items("/v1/admin/audit-events?tenant=platform")
+    assert [(event["action"], event["targets"][0]["id"], event["metadata"]) for event in events] == [
+        ("kind_lane.set", "digest", {"lane": 0}),
+        ("kind_lane.set", "a/b/c", {"lane": 1}),
+        ("kind_lane.set", "digest", {"lane": 31}),
+        ("kind_lane.set", "digest", {"lane": 3}),
+    ]
+    assert events[3]["before_hash"] == events[0]["after_hash"]

@@ -69,6 +69,7 @@ BODIES: dict[str, Body] = {
     "change_tenant": {"weight": 2},
     "suspend_tenant": {"reason": "secret"},
     "set_kind_cap": {"running_jobs": 2},
+    "set_kind_lane": {"lane": 2},
 }
 """By operationId: the JSON body of an operation that takes an id and needs one."""
 

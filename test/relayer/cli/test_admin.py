@@ -124,7 +124,7 @@ def test_a_kind_is_given_a_lane(shell: Shell) -> None:
     shell.does("kind-lane", "set", "a", "0")
     assert shell.reads("kind-lane", "list") == [{"kind": "digest", "lane": 3}]
     assert "give a lane from 0 to 31" in shell.refuses("kind-lane", "set", "digest", "32")
-    assert "1 to 200 printable characters" in shell.refuses("kind-lane", "set", "", "1")
+    assert "1 to 64 printable characters" in shell.refuses("kind-lane", "set", "k" * 65, "1")
     events = shell.reads("audit", "list", "--action", "kind_lane.set")
     assert [(event["targets"][0]["id"], event["metadata"]) for event in events] == [
         ("a", {"lane": 0}),
