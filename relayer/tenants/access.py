@@ -77,7 +77,7 @@ class Access:
         finally:
             await _ended(tasks)
             await _done(self._last_used.write)
-            await _done(partial(self._refusals.write, finally_=True))
+            await _done(partial(self._refusals.write, everything=True))
 
     def hear(self, news: str) -> None:
         """Forget what is no longer so: `key <id>`, `tenant <id>`, or the name of a table to look at."""

@@ -115,8 +115,8 @@ class Refusals:
         """Count what cannot be anybody's key or token."""
         self._add(None, self._once(address))
 
-    async def write(self, *, finally_: bool = False) -> None:
-        """Write what is due, or, before the process ends, everything; it stays counted where that fails.
+    async def write(self, *, everything: bool = False) -> None:
+        """Write what is due, or everything, as before the process ends; it stays counted where that fails.
 
         Raises:
             UnavailableError: the database is away.
@@ -125,7 +125,7 @@ class Refusals:
         await self._name_shown()
         now, pace = self._monotonic(), PACE.total_seconds()
         self._told = {subject: at for subject, at in self._told.items() if now - at < pace}
-        for subject in [one for one in self._tallies if finally_ or one not in self._told]:
+        for subject in [one for one in self._tallies if everything or one not in self._told]:
             tally = self._tallies.pop(subject)
             try:
                 await self._tell(subject, tally)
