@@ -1,6 +1,7 @@
 """Every change by REST stands in the audit log, which its tenant can read and check."""
 
 import hashlib
+from collections import Counter
 
 import httpx2
 import pytest
@@ -92,15 +93,15 @@ async def test_refused_keys_are_on_record(
         assert_problem(await Caller(client, "jsl_live_nothing").get("/v1/jobs"), 401, "api_key_invalid")
     # A process that stops writes what it has counted.
     refused = await acme.items("/v1/audit-events?action=api_key.refused")
-    told = {event["targets"][0]["id"]: event for event in refused}
-    assert told.keys() == {ended["id"], narrow["id"]}
-    assert told[ended["id"]]["metadata"]["reason"] == "revoked"
-    assert told[ended["id"]]["metadata"]["count"] == 2
-    assert told[narrow["id"]]["metadata"]["reason"] == "insufficient_scope"
+    told = Counter[tuple[str, str]]()
+    for event in refused:
+        told[event["targets"][0]["id"], event["metadata"]["reason"]] += event["metadata"]["count"]
+    # In how many events depends on how long all of this takes.
+    assert told == {(ended["id"], "revoked"): 2, (narrow["id"], "insufficient_scope"): 1}
     assert {event["outcome"] for event in refused} == {"denied"}
     assert not any(event["redacted"] for event in refused)
-    (unknown,) = await operator.items("/v1/admin/audit-events?tenant=platform&action=credentials.refused")
-    assert unknown["metadata"]["count"] == 1
+    unknown = await operator.items("/v1/admin/audit-events?tenant=platform&action=credentials.refused")
+    assert [event["metadata"]["count"] for event in unknown] == [1]
     verdicts = [verdict async for verdict in AuditLog(admin_db).verify_all()]
     assert not any(verdict.broken for verdict in verdicts)
 
