@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psycopg
 
+from relayer.jobs import worker_repository
 from relayer.jobs.handlers.base import Mode
 from relayer.jobs.presence import Presence
 from relayer.jobs.queue import JobQueue
@@ -22,7 +23,7 @@ from relayer.jobs.tied import end_descendants, hide_memory, take_in_orphans
 from relayer.model.clock import utc_now
 from relayer.model.errors import UnavailableError
 from relayer.settings import DatabaseSettings, RedisSettings, WorkerSettings
-from relayer.store.connecting import no_connection
+from relayer.store.connecting import OF_ANOTHER_SCHEMA, no_connection, other_schema
 from relayer.store.database import server_address
 
 _TICK_S = 0.2
@@ -178,10 +179,13 @@ class _Readiness:
     def _reason(self) -> str | None:
         url = self._database.url.get_secret_value()
         try:
-            psycopg.connect(url, connect_timeout=2).close()
+            with psycopg.connect(url, connect_timeout=2) as connection:
+                worker_repository.look(connection)
             asyncio.run(self._queue.ping())
         except psycopg.OperationalError as error:
             return no_connection(server_address(url), error)
+        except OF_ANOTHER_SCHEMA as error:
+            return other_schema(server_address(url), error)
         except UnavailableError as error:
             return str(error)
         return None

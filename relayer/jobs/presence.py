@@ -46,7 +46,9 @@ class Presence:
         self._said, self._next = dict(processes), time.monotonic() + self._every_s
 
     def withdraw(self) -> None:
-        """Say that the pool takes no more work; where it cannot be said, the announcement expires."""
+        """Say that an announced pool takes no more work; where it cannot be said, the announcement expires."""
+        if not self._said:
+            return
         try:
             with psycopg.connect(self._url, connect_timeout=_CONNECT_TIMEOUT_S) as connection:
                 repository.remove(connection, self._id)

@@ -44,6 +44,11 @@ def announce(conn: Connection[TupleRow], pool: Pool, lifetime: timedelta, at: da
     )
 
 
+def look(conn: Connection[TupleRow]) -> None:
+    """Fail where pools cannot be announced: the schema is another one."""
+    conn.execute("SELECT FROM workers LIMIT 0")
+
+
 def remove(conn: Connection[TupleRow], pool: UUID) -> None:
     """Say that a pool takes no more work."""
     conn.execute("DELETE FROM workers WHERE id = %s", [pool])

@@ -1,4 +1,4 @@
-"""Why a connection to PostgreSQL was not had: the server does not answer, or what it said."""
+"""Why PostgreSQL is of no use: it does not answer, takes no connection, or has another schema."""
 
 import re
 from collections.abc import Callable
@@ -10,6 +10,13 @@ from psycopg.rows import TupleRow
 
 Note = Callable[[psycopg.OperationalError | None], None]
 
+OF_ANOTHER_SCHEMA = (
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.UndefinedFunction,
+)
+"""What a statement meets that was written for another schema."""
+
 _REFUSAL = re.compile(r"FATAL: +(.+)")
 
 
@@ -19,6 +26,14 @@ def no_connection(address: str, error: psycopg.OperationalError | None) -> str:
     if refusal is None:
         return f"PostgreSQL at {address} does not answer"
     return f"PostgreSQL at {address} takes no connection: {refusal[1]}"
+
+
+def other_schema(address: str, error: psycopg.Error) -> str:
+    """Say that the schema is not that of this version, by what was missed first."""
+    return (
+        f"the schema of PostgreSQL at {address} is not that of this version "
+        f"({error.diag.message_primary}); run `jobseal admin migrate` first"
+    )
 
 
 def noting(note: Note) -> type[AsyncConnection[TupleRow]]:

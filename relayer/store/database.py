@@ -18,7 +18,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from relayer.model.errors import JobsealError, UnavailableError
 from relayer.settings import DatabaseSettings
-from relayer.store.connecting import no_connection, noting
+from relayer.store.connecting import OF_ANOTHER_SCHEMA, no_connection, noting, other_schema
 from relayer.store.guard import Guard, Patience
 
 T = TypeVar("T")
@@ -27,11 +27,6 @@ T = TypeVar("T")
 _POOL_WAIT_S = 2.0
 # How long a transaction may wait for its process: a third of a worker's lease.
 _LONGEST_PAUSE = "10s"
-_OF_ANOTHER_SCHEMA = (
-    psycopg.errors.UndefinedTable,
-    psycopg.errors.UndefinedColumn,
-    psycopg.errors.UndefinedFunction,
-)
 
 
 class ConnectionLostError(UnavailableError):
@@ -193,11 +188,8 @@ class Database:
             raise UnavailableError(no_connection(self.address, refusal)) from error
         except psycopg.errors.QueryCanceled as error:
             raise TookTooLongError(f"PostgreSQL at {self.address} took too long") from error
-        except _OF_ANOTHER_SCHEMA as error:
-            raise SchemaError(
-                f"the schema of PostgreSQL at {self.address} is not that of this version "
-                f"({error.diag.message_primary}); run `jobseal admin migrate` first"
-            ) from error
+        except OF_ANOTHER_SCHEMA as error:
+            raise SchemaError(other_schema(self.address, error)) from error
         except psycopg.OperationalError as error:
             if error.sqlstate is not None and not error.sqlstate.startswith(("08", "57P")):
                 raise

@@ -5,8 +5,10 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 from support import Platform, children_of
 
@@ -43,6 +45,28 @@ def test_it_says_once_what_is_missing_and_waits(
         process.terminate()
         assert process.stderr.read() == ""
         assert process.wait() == 0
+
+
+def test_it_waits_for_the_schema_of_its_version(
+    environment: dict[str, str], superuser: psycopg.Connection[Any]
+) -> None:
+    superuser.execute("CREATE DATABASE unmigrated")
+    try:
+        url = environment["JOBSEAL_DATABASE_URL"].rpartition("/")[0] + "/unmigrated"
+        with subprocess.Popen(
+            [sys.executable, "-m", "relayer.cli.main", "worker"],
+            env=os.environ | environment | {"JOBSEAL_DATABASE_URL": url},
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stderr is not None
+            line = process.stderr.readline()
+            process.terminate()
+            assert process.stderr.read() == ""
+            assert process.wait() == 0
+        assert 'relation "workers" does not exist); run `jobseal admin migrate` first' in line
+    finally:
+        superuser.execute("DROP DATABASE unmigrated WITH (FORCE)")
 
 
 def test_workers_stay_small() -> None:
