@@ -268,13 +268,16 @@ async def set_included(
 
 async def set_held(
     conn: AsyncConnection[TupleRow], batch_id: UUID, reason: HoldReason, detail: str, retry_at: datetime
-) -> None:
-    """Keep a batch back until a time."""
-    await conn.execute(
+) -> bool:
+    """Keep a batch back until a time; whether this reason is new to it."""
+    cursor = await conn.execute(
         """UPDATE batches SET state = 'held', reason = %s, detail = %s, retry_at = %s
-           WHERE id = %s AND state <> 'final'""",
+           WHERE id = %s AND state <> 'final'
+           RETURNING old.state <> 'held' OR old.reason IS DISTINCT FROM new.reason""",
         [reason, detail, retry_at, batch_id],
     )
+    row = await cursor.fetchone()
+    return row is not None and bool(row[0])
 
 
 async def set_needs_human(

@@ -193,8 +193,8 @@ class BatchSource(CallSource):
     ) -> None:
         detail = refusal.text[:_DETAIL_CHARACTERS]
         held_for = QUORUM_HELD_FOR if hold is HoldReason.QUORUM else HELD_FOR
-        await repository.set_held(conn, batch_id, hold, detail, self._clock() + held_for)
-        _log.warning("batch_held", batch=str(batch_id), reason=hold.value, detail=detail)
+        if await repository.set_held(conn, batch_id, hold, detail, self._clock() + held_for):
+            _log.warning("batch_held", batch=str(batch_id), reason=hold.value, detail=detail)
 
     async def _is_confirmed(self, root: bytes) -> bool:
         registry = RegistryClient(self._providers.pinned(), self._registry.chain_id, self._registry.address)

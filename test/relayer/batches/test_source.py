@@ -10,6 +10,7 @@ from uuid import UUID
 import psycopg
 import pytest
 from eth_hash.backends.pysha3 import keccak256
+from structlog.testing import capture_logs
 
 from relayer.batches import registry_state, repository
 from relayer.batches.reasons import HoldReason, HumanReason
@@ -315,8 +316,12 @@ async def test_a_batch_goes_on_when_the_account_has_money_again(
     await seal_jobs([0])
     account = f"0x{signer.address.hex()}"
     await relayer.rpc.call("anvil_setBalance", [account, hex(10**14)])
-    await relayer.send()
+    with capture_logs() as said:
+        await relayer.send()
+        relayer.clock.now += HELD_FOR
+        await relayer.send()
     assert await relayer.batch() == ("held", "funds")
+    assert [one["reason"] for one in said if one["event"] == "batch_held"] == ["funds"]
     await relayer.rpc.call("anvil_setBalance", [account, hex(10**20)])
     relayer.clock.now += HELD_FOR
     await relayer.send()
