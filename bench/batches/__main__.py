@@ -13,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
+from bench.batches.floor import TooShortError
 from bench.batches.mixes import SYNTHETIC, submissions
 from bench.batches.simulation import Result, Sealing, Simulation, Tickets
 from relayer.batches.mix import MixJob, read_mix
@@ -77,7 +78,7 @@ class _Recorded:
     @classmethod
     def of(cls, path: Path) -> "_Recorded":
         with path.open(encoding="utf-8", newline="") as lines:
-            return cls(path, max(job.at for job in read_mix(lines)))
+            return cls(path, max((job.at for job in read_mix(lines)), default=0.0))
 
     @property
     def name(self) -> str:
@@ -150,8 +151,11 @@ def main() -> None:
     )
     _say("|---|---|---|---|---|---|---|---|---|")
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        for run, result in zip(runs, pool.map(_Run.result, runs), strict=True):
-            _say(run.line(result))
+        try:
+            for run, result in zip(runs, pool.map(_Run.result, runs), strict=True):
+                _say(run.line(result))
+        except TooShortError:
+            parser.exit(1, "too few jobs are sealed in the time that counts; take a longer mix\n")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,10 @@ from relayer.batches.policy import BATCH_GAS, FRESH_WORD_GAS, TOUCHED_WORD_GAS
 from relayer.seal.commitment import word
 
 
+class TooShortError(Exception):
+    """Too little is sealed in the time that counts to say anything of it."""
+
+
 def least_gas_a_job(ready_at: Mapping[int, float], max_age: timedelta, since: float, until: float) -> float:
     """Give the gas a job, were every word confirmed at the best moments for it alone, and batches made only as often as jobs need.
 
@@ -18,6 +22,9 @@ def least_gas_a_job(ready_at: Mapping[int, float], max_age: timedelta, since: fl
         max_age: how long a job may wait.
         since: confirmations after this count.
         until: up to this.
+
+    Raises:
+        TooShortError: no job has to be confirmed between them.
 
     """
     words: defaultdict[int, list[float]] = defaultdict(list)
@@ -33,6 +40,8 @@ def least_gas_a_job(ready_at: Mapping[int, float], max_age: timedelta, since: fl
                 gas += price
                 jobs += joined
             price = TOUCHED_WORD_GAS
+    if not jobs:
+        raise TooShortError
     return gas / jobs
 
 

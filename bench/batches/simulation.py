@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from statistics import median, quantiles
 
-from bench.batches.floor import least_gas_a_job
+from bench.batches.floor import TooShortError, least_gas_a_job
 from bench.batches.tickets import duration_class, ticket_of
 from relayer.batches import policy as rules
 from relayer.batches.mix import MixJob
@@ -20,6 +20,8 @@ from relayer.seal.tree import WORD_TICKETS
 TICK_S = 0.25
 """How often the batcher looks."""
 
+# Percentiles of fewer are none.
+_FEWEST = 2
 _START = datetime(2030, 1, 1, tzinfo=UTC)
 
 
@@ -229,7 +231,14 @@ class Result:
 
     @classmethod
     def of(cls, batches: Sequence[Batch], max_age: timedelta, since: float = 0.0) -> "Result":
-        """Sum up the batches that were sealed after a time."""
+        """Sum up the batches that were sealed after a time.
+
+        Raises:
+            TooShortError: too few jobs were.
+
+        """
+        if sum(len(batch.waits) for batch in batches if batch.at > since) < _FEWEST:
+            raise TooShortError
         every_ready_at = {ticket: ready for batch in batches for ticket, ready in batch.ready_at.items()}
         floor = least_gas_a_job(every_ready_at, max_age, since, batches[-1].at)
         batches = [batch for batch in batches if batch.at > since]

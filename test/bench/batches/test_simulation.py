@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.batches.floor import least_gas_a_job
+from bench.batches.floor import TooShortError, least_gas_a_job
 from bench.batches.mixes import SYNTHETIC, Mix, submissions
 from bench.batches.simulation import Batch, Result, Sealing, Simulation, Tickets
 from relayer.batches.mix import MixJob
@@ -112,3 +112,15 @@ def test_cheap_gas_shortens_waits() -> None:
         waits.append(Result.of(batches, MAX_AGE).wait_p50)
     assert waits[0] >= waits[1] > waits[2]
     assert waits[2] < 6
+
+
+def test_of_a_mix_that_ends_too_soon_nothing_is_said() -> None:
+    with pytest.raises(TooShortError):
+        Result.of([], MAX_AGE)
+    jobs = [MixJob(at=float(at), kind="a", delay=0.0, ended=1.0, ran=1.0) for at in range(100)]
+    simulation = Simulation(POLICY, tickets=Tickets.BY_DURATION, sealing=Sealing.POLICY, gas_price=None)
+    batches = simulation.run(jobs, until=200.0)
+    assert Result.of(batches, MAX_AGE).jobs == 100
+    for since in (batches[-1].at - 1.0, batches[-1].at):
+        with pytest.raises(TooShortError):
+            Result.of(batches, MAX_AGE, since=since)
