@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import structlog
 from prometheus_client import CollectorRegistry, Gauge
+from psycopg.errors import InsufficientPrivilege
 
 from relayer.model.errors import JobsealError, UnavailableError
 from relayer.store import leases
@@ -81,7 +82,8 @@ class Leader:
             seconds = await self._step()
             if not await self._pause(seconds, self._loop.bell if self._trouble is None else None):
                 await self._keep_pace()
-        with suppress(UnavailableError):
+        # A lease that cannot be given back ends by itself.
+        with suppress(JobsealError, InsufficientPrivilege):
             async with self._db.transaction() as conn:
                 await leases.release(conn, self._loop.name, self._owner)
 
@@ -102,7 +104,7 @@ class Leader:
         except UnavailableError as error:
             self._say("not_ready", str(error))
             return _UNAVAILABLE_WAIT_S
-        except JobsealError as error:
+        except (JobsealError, InsufficientPrivilege) as error:
             self._say("stopped_by", str(error))
             return _FAILURE_WAIT_S
         except Exception as error:  # noqa: BLE001 - a loop outlives any one pass, and says what broke it

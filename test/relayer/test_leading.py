@@ -83,3 +83,19 @@ async def test_what_breaks_every_pass_is_told_once_and_no_bell_hurries_it(
         await leading
     assert begun[3] - begun[0] >= 0.3
     assert [one["event"] for one in said] == ["leads", "pass_failed"]
+
+
+async def test_a_process_of_another_role_says_so_and_stops_in_order(api_db: Database) -> None:
+    async def run_pass(_: int) -> int:
+        raise AssertionError("nobody leads")
+
+    stopping = asyncio.Event()
+    loop = Loop("test", run_pass, timedelta(0))
+    leader = Leader(loop, api_db, "test", stopping, epochs_in(CollectorRegistry()))
+    with capture_logs() as said:
+        await leader._step()
+        stopping.set()
+        await leader.lead()
+    assert [(one["event"], one["reason"]) for one in said] == [
+        ("stopped_by", "permission denied for table leases")
+    ]
