@@ -20,6 +20,7 @@ from relayer.tenants.administration_repository import KindCap, TenantFilter
 from relayer.tenants.audit import PLATFORM, Event
 from relayer.tenants.audit_repository import AuditFilter
 from relayer.tenants.key_repository import ApiKey
+from relayer.tenants.kind_lane_repository import KindLane
 from relayer.tenants.plans import DEFAULT_PLAN, PLANS
 from relayer.tenants.principal import Mode
 from relayer.tenants.records import Tenant
@@ -131,11 +132,12 @@ class Acme:
 
 
 def _wanted(module: str, tenant: UUID) -> object:
-    """Give the filter of a module's lists, over what acme has, or another tenant would."""
+    """Give the filter of a module's lists, over what acme has, or another tenant would; or what it writes."""
     return {
         "dead_letter_repository": DeadLetterFilter(tenant),
         "audit_repository": AuditFilter(tenant),
         "administration_repository": TenantFilter("acme"),
+        "kind_lane_repository": KindLane("digest", 1),
     }.get(module, JobFilter(tenant, metadata={"order": "17"}))
 
 

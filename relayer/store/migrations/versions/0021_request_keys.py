@@ -1,11 +1,11 @@
-"""Kinds have lanes, and batches wait for the quorum of theirs."""
+"""An idempotency key may stand for what made or changed a key or a tenant."""
 
 from importlib.resources import files
 
 from alembic import op
 
 revision = "0021"
-down_revision = "0026"
+down_revision = "0020"
 branch_labels = None
 depends_on = None
 
@@ -13,6 +13,6 @@ depends_on = None
 def upgrade() -> None:
     """Apply."""
     op.execute("SET LOCAL lock_timeout = '5s'")
-    sql = files("relayer.store.migrations.versions").joinpath("0021_kind_lanes.sql").read_text("utf-8")
+    sql = files("relayer.store.migrations.versions").joinpath("0021_request_keys.sql").read_text("utf-8")
     # The driver's own cursor: SQLAlchemy would read the colons of a cast as parameters.
     op.get_bind().connection.cursor().execute(sql)
