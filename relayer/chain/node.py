@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from relayer.chain.rpc import JsonRpc, Request, RpcError
 
@@ -54,9 +54,8 @@ class TransactionReceipt:
     gas_used: int
 
 
-@dataclass(frozen=True)
-class Log:
-    """A log of a mined transaction."""
+class Log(NamedTuple):
+    """A log of a mined transaction. A range has thousands, and a tuple takes half the time of a frozen dataclass."""
 
     address: bytes
     block_number: int
@@ -301,16 +300,29 @@ def _receipt(answer: Any) -> TransactionReceipt:
     )
 
 
+class _Decoded(dict[str, bytes]):
+    """Bytes of a length by their hexadecimal digits, each decoded once: the logs of a range share most of them."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        self._length = length
+
+    def __missing__(self, digits: str) -> bytes:
+        decoded = self[digits] = _bytes(digits, self._length)
+        return decoded
+
+
 def _logs(answer: Any) -> list[Log]:
+    addresses, words = _Decoded(20), _Decoded(32)
     return [
         Log(
-            address=_bytes(log["address"], 20),
-            block_number=_quantity(log["blockNumber"]),
-            block_hash=_bytes(log["blockHash"], 32),
-            transaction_hash=_bytes(log["transactionHash"], 32),
-            log_index=_quantity(log["logIndex"]),
-            topics=tuple(_bytes(topic, 32) for topic in log["topics"]),
-            data=_bytes(log["data"]),
+            addresses[log["address"]],
+            _quantity(log["blockNumber"]),
+            words[log["blockHash"]],
+            _bytes(log["transactionHash"], 32),
+            _quantity(log["logIndex"]),
+            tuple([words[topic] for topic in log["topics"]]),
+            _bytes(log["data"]),
         )
         for log in answer
     ]

@@ -11,7 +11,7 @@ from eth_abi.abi import decode, encode
 from eth_abi.exceptions import DecodingError
 from eth_hash.backends.pysha3 import keccak256
 
-from relayer.chain.event_data import tuples, uint
+from relayer.chain.event_data import numbered, tuples, uint
 from relayer.chain.rpc import JsonRpc
 from relayer.seal.tree import Word
 
@@ -65,6 +65,8 @@ JOBS_REVOKED_TOPIC = _EVENTS["JobsRevoked"].hash
 """First topic of the event that announces revocations."""
 QUORUM_SET_TOPIC = _EVENTS["QuorumSet"].hash
 """First topic of the event that tells of another quorum."""
+
+_WORD, _REVOCATION = numbered(2), numbered(1)
 
 At = int | str | dict[str, Any]
 """A block by height, by tag, or by hash (EIP-1898)."""
@@ -150,14 +152,15 @@ class RegistryClient:
         if len(topics) != 4 or topics[0] != BATCH_CONFIRMED_TOPIC:
             raise ValueError("the log is no BatchConfirmed")
         jobs, approvals = uint(data, 0, 32), uint(data, 1, 8)
-        words = tuples(data, 2, 3)
         return BatchConfirmed(
             root=topics[1],
             submitter=topics[2][-20:],
             lane=int.from_bytes(topics[3]),
             jobs=jobs,
             approvals=approvals,
-            words=tuple(Word(uint(word, 0, 64), int.from_bytes(word[32:64]), word[64:]) for word in words),
+            words=tuple(
+                [Word(index, int.from_bytes(mask), root) for _, index, mask, root in tuples(data, 2, _WORD)]
+            ),
         )
 
     @staticmethod
@@ -171,9 +174,8 @@ class RegistryClient:
         if len(topics) != 3 or topics[0] != JOBS_REVOKED_TOPIC:
             raise ValueError("the log is no JobsRevoked")
         masks: dict[int, int] = {}
-        for word in tuples(data, 0, 2):
-            index = uint(word, 0, 64)
-            masks[index] = masks.get(index, 0) | int.from_bytes(word[32:])
+        for _, index, mask in tuples(data, 0, _REVOCATION):
+            masks[index] = masks.get(index, 0) | int.from_bytes(mask)
         return masks
 
     @staticmethod

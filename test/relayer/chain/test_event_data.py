@@ -56,6 +56,9 @@ def test_data_that_end_too_early_or_overflow_are_refused() -> None:
         whole[:96],
         b"\xff" * 32 + whole[32:],
         whole[:64] + b"\xff" * 32 + whole[96:],
+        # A number above 64 bits, where the tuple's first member lies.
+        whole[:128] + b"\x01" + whole[129:],
+        whole[:151] + b"\x01" + whole[152:],
     ):
         with pytest.raises(ValueError, match="event's data"):
             RegistryClient.decode_batch_confirmed(TOPICS, broken)
