@@ -225,6 +225,10 @@ bench-api: setup .tools/bench/.stamp ## The API beside the barest application th
 bench-indexer: setup ## Logs read and decoded by the indexer beside web3.py, in one run
 	python -m bench.indexer $(ARGS)
 
+.PHONY: bench-delay
+bench-delay: setup ## How long after its block an event is in the database, polled for and rung for
+	python -m bench.indexer.delay $(ARGS)
+
 .PHONY: simulate-batches
 simulate-batches: setup ## What drawing tickets by duration and the batching policy save, on mixes of jobs
 	python -m bench.batches $(ARGS)
