@@ -13,7 +13,7 @@ from chaos.trouble import Trouble
 from chaos.world import Connections, World, begin
 from ground import Ground
 
-SEEDS = 25
+SEEDS = 16
 NOTHING = frozenset[str]()
 
 

@@ -109,6 +109,8 @@ class Nonces(RuleBasedStateMachine):
         self.world: World = house.run(begin(house.ground, house.opened, house.folder, 0))
         self.slots: dict[UUID, SlotState] = {}
         self.ended: dict[UUID, str] = {}
+        self.seal(4)
+        self.run(self.world.leader.run("sender"))
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.house.run(work)
@@ -132,6 +134,16 @@ class Nonces(RuleBasedStateMachine):
         if fault is not None:
             for proxy in proxies:
                 proxy.faults.remove(fault)
+
+    @rule()
+    def take_turns(self) -> None:
+        """Let every loop do a pass, and a block pass."""
+        self.run(self._turn())
+
+    async def _turn(self) -> None:
+        for loop in LOOPS:
+            await self.world.leader.run(loop)
+        await self.world.pass_block()
 
     @rule()
     def index(self) -> None:
@@ -160,8 +172,8 @@ class Nonces(RuleBasedStateMachine):
         for _ in range(blocks):
             self.run(self.world.pass_block())
 
-    @rule(pick=st.integers(0, 9))
-    def mine_any_attempt(self, pick: int) -> None:
+    @rule(pick=st.integers(0, 9), sees=st.booleans())
+    def mine_any_attempt(self, pick: int, sees: bool) -> None:
         """Mine any of what was ever signed for the next nonce, not only the dearest."""
 
         async def work() -> None:
@@ -178,17 +190,19 @@ class Nonces(RuleBasedStateMachine):
                 await self.world.chain.mine()
 
         self.run(work())
+        self._look(sees)
 
-    @rule(depth=st.integers(1, FINAL_AFTER - 1))
-    def reorganise(self, depth: int) -> None:
+    @rule(depth=st.integers(1, FINAL_AFTER - 1), sees=st.booleans())
+    def reorganise(self, depth: int, sees: bool) -> None:
         self.run(self.world.chain.reorganise(depth))
+        self._look(sees)
 
     @rule()
     def lose_the_pools(self) -> None:
         self.run(self._forget())
 
-    @rule()
-    def use_the_key_elsewhere(self) -> None:
+    @rule(sees=st.booleans())
+    def use_the_key_elsewhere(self, sees: bool) -> None:
         async def work() -> None:
             await self._forget()
             self.world.foreign_nonces.add(await self.world.nonce())
@@ -196,6 +210,12 @@ class Nonces(RuleBasedStateMachine):
             await self.world.chain.mine()
 
         self.run(work())
+        self._look(sees)
+
+    def _look(self, sees: bool) -> None:
+        """Let the sender see it at once, or only together with what comes next."""
+        if sees:
+            self.run(self.world.leader.run("sender"))
 
     async def _forget(self) -> None:
         for pool in self.world.pools:
@@ -239,8 +259,12 @@ class Nonces(RuleBasedStateMachine):
         nonces = [nonce for _, nonce, _, _ in rows]
         assert len(nonces) == len(set(nonces)), "a nonce was given twice"
         states = {one: SlotState(state) for one, _, state, _ in rows}
-        for one, before in self.slots.items():
-            assert (before, states[one]) in REACHABLE, f"{before} became {states[one]}"
+        final = await self._final_nonce()
+        for one, nonce, _, _ in rows:
+            before, now = self.slots.get(one, SlotState.RESERVED), states[one]
+            assert (before, now) in REACHABLE, f"{before} became {now}"
+            if now in TERMINAL - {before}:
+                assert nonce < final, f"nonce {nonce} is {now} before a final block has used it"
         self.slots = states
         open_ = [(nonce, batch) for one, nonce, _, batch in rows if states[one] not in TERMINAL]
         batches = [batch for _, batch in open_ if batch is not None]
@@ -253,6 +277,11 @@ class Nonces(RuleBasedStateMachine):
         ):
             assert read(f"0x{raw.hex()}").nonce == nonce, "something was signed for another nonce"
         await self._require_ends()
+
+    async def _final_nonce(self) -> int:
+        """How many nonces final blocks have used."""
+        node = Node(self.house.opened.clients[0][0])
+        return (await node.account(self.world.ground.ours)).finalized_nonce
 
     async def _require_ends(self) -> None:
         """What is final stays so. What was released cannot land; jobs that are sealed together again make the batch it was."""
@@ -267,8 +296,7 @@ class Nonces(RuleBasedStateMachine):
         self.ended = ended
 
     async def _require_dead(self, batch: UUID) -> None:
-        node = Node(self.house.opened.clients[0][0])
-        final = (await node.account(self.world.ground.ours)).finalized_nonce
+        final = await self._final_nonce()
         for nonce, state in await self.world.rows(
             "SELECT nonce, state FROM chain_txs WHERE batch_id = %s", batch
         ):
@@ -287,9 +315,7 @@ class Nonces(RuleBasedStateMachine):
         """Let nodes be well, and an operator have sent again what they refused: everything comes to rest."""
         self.world.leader.life.rise()
         for _ in range(_MOST_TURNS):
-            for loop in LOOPS:
-                await self.world.leader.run(loop)
-            await self.world.pass_block()
+            await self._turn()
             if await judge.at_rest(self.world):
                 break
             await self._send_again()
@@ -320,8 +346,8 @@ def test_any_order_of_steps_keeps_nonces_sound(
         run_state_machine_as_test(
             type("TheNonces", (Nonces,), {"house": house}),
             settings=settings(
-                max_examples=150 if deep else 6,
-                stateful_step_count=60 if deep else 20,
+                max_examples=150 if deep else 4,
+                stateful_step_count=60 if deep else 40,
                 deadline=None,
                 suppress_health_check=list(HealthCheck),
             ),
