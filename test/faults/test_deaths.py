@@ -84,9 +84,10 @@ class Stage:
         return list(made)
 
     async def require_finished(self, asks: frozenset[str]) -> None:
-        """Let another process take over and bring everything to its end."""
+        """Let another process take over and bring everything to its end; a pause that is there or comes is ended."""
         world = await self._heir()
         for _ in range(_MOST_TURNS):
+            await world.operate()
             for loop in LOOPS:
                 await world.leader.run(loop)
             await world.pass_block()
@@ -96,15 +97,13 @@ class Stage:
         pytest.fail("it does not come to rest")
 
     async def _heir(self) -> World:
-        """Another process, an hour later, on a chain that is not paused any more."""
+        """Another process, an hour later."""
         async with self.opened.owner.transaction() as conn:
             registry = await registries.find(conn, CHAIN_ID, self.ground.registry)
         assert registry is not None
         world = World(self.ground, self.opened, registry, self.company.folder, Random(1))  # noqa: S311 - no secret
         world.clock.now += timedelta(hours=1)
         ((world.tickets,),) = await world.rows("SELECT count(*) FROM jobs")
-        if await world.client.paused():
-            await world.chain.administer("unpause()")
         await world.leader.lead()
         return world
 

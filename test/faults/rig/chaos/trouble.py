@@ -7,8 +7,9 @@ from chaos.world import FINAL_AFTER, World
 
 Stop = Callable[[], Awaitable[None]]
 Start = Callable[[World], Awaitable[Stop | None]]
+FAR = "reorg 64 deep"
 DEEP = 66
-"""How deep finality lies where a reorganisation goes 64 blocks deep."""
+"""How deep finality lies in a run in which a reorganisation goes so far."""
 
 
 @dataclass(frozen=True)

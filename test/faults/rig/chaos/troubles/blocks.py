@@ -2,19 +2,20 @@
 
 from faultproxy.answers import SEND
 
-from chaos.trouble import DEEP, Stop, trouble
+from chaos.trouble import DEEP, FAR, Stop, trouble
 from chaos.troubles.mempool import dropped
 from chaos.world import FINAL_AFTER, World
 
 
-def _reorganisation(depth: int) -> None:
-    @trouble("F blocks", f"reorg {depth} deep", depth=DEEP if depth > FINAL_AFTER else FINAL_AFTER)
+def _reorganisation(name: str, depth: int) -> None:
+    @trouble("F blocks", name, depth=DEEP if depth > FINAL_AFTER else FINAL_AFTER)
     async def start(world: World) -> None:
         await world.chain.reorganise(depth)
 
 
-for _depth in (1, 3, 64):
-    _reorganisation(_depth)
+_reorganisation("reorg 1 deep", 1)
+_reorganisation("reorg 3 deep", 3)
+_reorganisation(FAR, 64)
 
 
 @trouble("F blocks", "reorg: ours dropped for good")
