@@ -136,7 +136,11 @@ class Posting:
 
     @staticmethod
     def _sendable(slot: Slot) -> Attempt | None:
-        return slot.newest if slot.is_unmined and not slot.asks_for_a_human else None
+        newest = slot.newest if slot.is_unmined else None
+        if newest is None or not slot.asks_for_a_human:
+            return newest
+        # What nobody understands may be over while a human is awaited, and others wait behind it; the bytes are the same.
+        return newest if newest.last_class is AnswerClass.UNKNOWN else None
 
     def _due(self, attempt: Attempt, view: View) -> bool:
         if attempt.last_broadcast_at is None or attempt.last_class is AnswerClass.UNAVAILABLE:
@@ -175,7 +179,8 @@ class Posting:
                     entry.conn, slot.id, SlotState.BROADCAST, [SlotState.SIGNED], entry.stamp
                 )
             counted = replace(answered.attempts[-1], refusals=refusals)
-            if cheaper is None and replace(slot, attempts=(*others, counted)).asks_for_a_human:
+            stands = replace(slot, attempts=(*others, counted))
+            if cheaper is None and stands.asks_for_a_human and not slot.asks_for_a_human:
                 _log.critical("slot_needs_human", nonce=slot.nonce, answer_class=kind.value, answer=text)
                 if slot.batch_id is not None:
                     refusal = Refusal(_CAUSES[kind], f"nonce {slot.nonce}: {text}")

@@ -13,20 +13,38 @@ async def _causes(chain: Any) -> list[Cause]:
     return [entry[1].cause for entry in chain.source.told if entry[0] in ("sealed", "needs_human")]
 
 
-async def test_words_that_nobody_knows_are_tried_three_times_by_whoever_leads(chain: Any) -> None:
+async def test_words_that_nobody_knows_ask_for_a_human_after_three_times_whoever_leads(chain: Any) -> None:
     await chain.seal()
     await chain.seal()
     epoch = await chain.lease("sender")
     async with SayingRpc(chain.rpc.address, *["the cat sat on the mat"] * 9) as rpc:
-        for _ in range(5):
+        for refusals in range(1, 6):
             # The count is in the database: every pass here is of another process.
             await chain.sender(rpc=rpc).run_pass(epoch)
-        assert len(rpc.refused) == 3
+            assert len(rpc.refused) == refusals
+            assert await _causes(chain) == [Cause.UNKNOWN_ANSWER] * (refusals >= 3)
         assert len(set(rpc.refused)) == 1
-        assert await _causes(chain) == [Cause.UNKNOWN_ANSWER]
         assert "the cat sat on the mat" in chain.source.told[-1][1].text
     # Nothing is queued behind it, and its bytes are kept.
     assert await chain.slots() == [(0, "signed", 1)]
+
+
+async def test_words_that_nobody_knows_may_be_over_before_a_human_comes(chain: Any) -> None:
+    await chain.seal()
+    await chain.seal()
+    epoch = await chain.lease("sender")
+    async with SayingRpc(chain.rpc.address, *["the cat sat on the mat"] * 4) as rpc:
+        sender = chain.sender(rpc=rpc)
+        for _ in range(4):
+            await sender.run_pass(epoch)
+            await sender.run_pass(epoch)
+            chain.clock.wait(minutes=1)
+        # A pass in between sends nothing: it is offered once a minute.
+        assert len(rpc.refused) == 4
+        assert await _causes(chain) == [Cause.UNKNOWN_ANSWER]
+        for _ in range(3):
+            await sender.run_pass(epoch)
+    assert [state for _, state, _ in await chain.slots()] == ["included", "included"]
 
 
 @pytest.mark.parametrize(
