@@ -65,35 +65,32 @@ for _text in (
     _sending(f"refused: {_text[:32]}", Refuse(_text))
 
 
-def _for_an_operator(name: str, refusal: str, reason: str) -> None:
-    """What only people mend: they see to the nodes, and let what waits for them go on."""
-
-    @trouble("D sending", name)
-    async def start(world: World) -> Stop:
-        fault = Only(Refuse(refusal), SEND)
-        for proxy in world.connections.proxies:
-            proxy.faults.insert(0, fault)
-
-        async def stop() -> None:
-            for proxy in world.connections.proxies:
-                proxy.faults.remove(fault)
-            waiting = await world.rows(
-                "SELECT id FROM batches WHERE state = 'needs_human' AND reason = %s ORDER BY sealed_at",
-                reason,
-            )
-            async with world.connections.owner.transaction() as conn:
-                for (batch,) in waiting:
-                    await desk.retry(conn, batch)
-
-        return stop
-
-
-_for_an_operator("refused: words that nobody knows", "the moon is in the wrong house", "unknown_answer")
-_for_an_operator(
-    "a node's own cap on fees, until an operator has raised it",
-    "tx fee (1.20 ether) exceeds the configured cap (1.00 ether)",
-    "node_limit",
+_at_nodes(
+    "D sending",
+    "refused: words that nobody knows",
+    lambda _: Only(Refuse("the moon is in the wrong house"), SEND),
+    slice(None),
+    "unknown_answer",
 )
+
+
+@trouble("D sending", "a node's own cap on fees, until an operator has raised it")
+async def _node_cap(world: World) -> Stop:
+    fault = Only(Refuse("tx fee (1.20 ether) exceeds the configured cap (1.00 ether)"), SEND)
+    for proxy in world.connections.proxies:
+        proxy.faults.insert(0, fault)
+
+    async def stop() -> None:
+        for proxy in world.connections.proxies:
+            proxy.faults.remove(fault)
+        waiting = await world.rows(
+            "SELECT id FROM batches WHERE state = 'needs_human' AND reason = 'node_limit' ORDER BY sealed_at"
+        )
+        async with world.connections.owner.transaction() as conn:
+            for (batch,) in waiting:
+                await desk.retry(conn, batch)
+
+    return stop
 
 
 @trouble("D sending", "no funds")
