@@ -31,7 +31,8 @@ class ShortWay:
         """Answer a request, if its answer is kept; say whether that was so."""
         if scope["type"] != "http" or scope["method"] != "GET" or scope["query_string"]:
             return False
-        answer = self._answers.find(scope["path"])
+        # As it was sent: an escaped path may mean another resource.
+        answer = self._answers.find(scope["raw_path"].decode("ascii", "replace"))
         if answer is None or any(name == b"prefer" for name, _ in scope["headers"]):
             return False
         # As uvicorn gives it, or as a client of the tests does not.

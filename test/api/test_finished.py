@@ -70,6 +70,9 @@ async def test_a_finished_job_is_read_from_the_database_once(
         head = await client.head(PATH.format(**cancelled), headers=caller.headers())
         assert (head.status_code, head.content) == (200, b"")
         assert watched.reads == 2
+        # An encoded slash divides no path.
+        other = await caller.get(PATH.format(**cancelled).replace("/jobs/", "%2Fjobs/"))
+        assert (other.status_code, other.json()["code"]) == (404, "not_found")
         # What waits for a change says that it did.
         waited = await caller.get(PATH.format(**cancelled), prefer="wait=1")
         assert waited.headers["preference-applied"] == "wait=1"
