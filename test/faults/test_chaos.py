@@ -13,7 +13,7 @@ from chaos.trouble import Trouble
 from chaos.world import Connections, World, begin
 from ground import Ground
 
-SEEDS = 16
+SEEDS = 25
 NOTHING = frozenset[str]()
 
 
