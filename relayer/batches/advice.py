@@ -137,7 +137,7 @@ HUMAN: dict[HumanReason, Advice] = {
     ),
     HumanReason.UNKNOWN_ANSWER: Advice(
         why="Nodes refused its transaction three times with words that nobody knows. They may have it all the same. It is offered "
-        "to them on, once a minute; the batch goes on by itself when one takes it.",
+        "to them on; the batch goes on by itself when one takes it.",
         look="`answer` of its attempts, and whether the hash is known to any node.",
         do=f"Find out what the node means, then {_RETRY}: the same bytes are sent again, on the same nonce.",
         never="Send a transaction of your own on that nonce. To give it up, use `cancel`, which watches both.",

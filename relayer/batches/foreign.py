@@ -7,6 +7,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from relayer.batches import foreign_repository as repository
+from relayer.batches import registry_state
 from relayer.batches.burnt import run_anew
 from relayer.batches.burnt_repository import jobs_by_id
 from relayer.chain.calls import FinalEvent
@@ -19,6 +20,8 @@ from relayer.store import ticket_repository
 # Words so far ahead of what is given out are left alone: jumping past whatever anybody with the role names could use up
 # a lane for good. They are met, if ever, as spent tickets.
 _FARTHEST_JUMP = 1 << 24
+
+_REMEDY = "run `jobseal admin rebuild`, then `jobseal admin thaw`"
 
 _log = structlog.get_logger(__name__)
 
@@ -38,6 +41,12 @@ async def import_foreign(
     _log.warning("external_batch", root=root, submitter=f"0x{batch.submitter.hex()}", jobs=batch.jobs)
     # First, so that what runs anew gets a ticket beyond.
     await _skip(conn, registry, batch.lane, batch.words[-1])
+    if await repository.is_of_our_own(conn, registry, batch.root, batch.submitter):
+        # The database has lost it, or has given it up: its jobs are confirmed, and running them anew would repeat them.
+        await registry_state.freeze(
+            conn, registry, f"the root {root} is final and our own, and not known as sent: {_REMEDY}"
+        )
+        return
     masks = {one.index: one.mask for one in batch.words}
     burnt = [
         (ticket, job_id)

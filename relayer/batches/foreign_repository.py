@@ -69,6 +69,21 @@ async def insert_external(
     return True
 
 
+async def is_of_our_own(
+    conn: AsyncConnection[TupleRow], registry: int, root: bytes, submitter: bytes
+) -> bool:
+    """Whether this platform has sealed such a batch, or has sent transactions from the account that confirmed it."""
+    cursor = await conn.execute(
+        """SELECT EXISTS (SELECT FROM batches WHERE registry_id = %(registry)s AND root = %(root)s)
+               OR EXISTS (SELECT FROM chain_txs t JOIN registries r USING (chain_id)
+                          WHERE r.id = %(registry)s AND t.sender = %(submitter)s)""",
+        {"registry": registry, "root": root, "submitter": submitter},
+    )
+    row = await cursor.fetchone()
+    assert row is not None
+    return bool(row[0])
+
+
 async def jobs_in_words(
     conn: AsyncConnection[TupleRow], registry: int, indexes: Sequence[int]
 ) -> list[tuple[int, UUID]]:

@@ -154,8 +154,10 @@ class BatchSource(CallSource):
             return
         if refusal.cause in (Cause.CANCELLED, Cause.CONFIRMED):
             standing = await sending_repository.lock_standing(conn, batch_id)
-            if standing.state in ("needs_human", "final") or standing.reason == HoldReason.QUORUM:
+            if standing.state in ("needs_human", "final"):
                 # It was stopped for another reason, which says more, or somebody else has confirmed it.
+                return
+            if refusal.cause is Cause.CANCELLED and standing.reason == HoldReason.QUORUM:
                 return
         if refusal.cause is Cause.CONFIRMED:
             await repository.set_sending(conn, batch_id, retry_at=self._clock() + EVENT_WITHIN)

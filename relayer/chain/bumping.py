@@ -134,6 +134,9 @@ class Bumping:
         self._metrics.priced(old.max_fee, ceiling.amount)
         must = slot.newest is None or slot.newest.last_class in _REFUSED
         fee = market.bump(old, ceiling.amount, refused=must)
+        if slot.dearest.last_class is AnswerClass.NODE_LIMIT:
+            # Nothing of the nonce is in a pool, so that nothing has to be outbid.
+            fee = market.bid(ceiling.amount)
         if isinstance(fee, Keep):
             if self._is_news(slot, fee):
                 self._metrics.kept(fee)

@@ -20,10 +20,12 @@ _MATCHES = """
     AND (%(job_ids)s::uuid[] IS NULL OR j.id = ANY(%(job_ids)s))
 """
 
-_COUNT = f"SELECT count(*) FROM jobs j WHERE {_MATCHES}"  # noqa: S608  # constants only
+# A new job runs in the place of one whose ticket is spent; what is redriven keeps its ticket.
+_REDRIVABLE = f"{_MATCHES} AND j.error ->> 'code' IS DISTINCT FROM 'ticket_spent'"
+_COUNT = f"SELECT count(*) FROM jobs j WHERE {_REDRIVABLE}"  # noqa: S608  # constants only
 _LETTERS = f"""
 SELECT j.id AS job_id, j.state_version AS version, j.finished_at FROM jobs j
-WHERE {_MATCHES}
+WHERE {_REDRIVABLE}
   AND (j.finished_at, j.id) > (coalesce(%(taken_to)s::timestamptz, '-infinity'),
                                coalesce(%(taken_to_id)s::uuid, '00000000-0000-0000-0000-000000000000'))
 ORDER BY j.finished_at, j.id LIMIT %(limit)s

@@ -112,6 +112,15 @@ async def test_a_dry_run_counts_and_writes_nothing(
     assert len(await acme.items("/v1/dead-letters")) == 3
 
 
+async def test_what_runs_as_a_new_job_already_is_not_redriven(acme: Caller, engine: Engine) -> None:
+    _, other = await failed(acme, engine, "ticket_spent", "a")
+    answer = await acme.post_json(REDRIVE, {"filter": {"all": True}})
+    assert (answer.status_code, answer.json()["matched"]) == (202, 1)
+    assert await engine.redrive() == 1
+    assert ids(await acme.items("/v1/dead-letters")) != [other["id"]]
+    assert [one["error"]["code"] for one in await acme.items("/v1/dead-letters")] == ["ticket_spent"]
+
+
 async def test_a_redriven_job_keeps_itself_and_gets_its_attempts_anew(
     acme: Caller, rival: Caller, engine: Engine, owner_db: Database
 ) -> None:

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 from eth_abi.abi import encode
 from eth_hash.backends.pysha3 import keccak256
@@ -152,6 +153,45 @@ async def test_foreign_words_are_imported_and_ours_among_them_stop_their_batch(
         drawn = await foreign_repository.next_ticket(conn, watched.registry.id, 0)
     assert drawn is not None
     assert drawn > 90 * 256 + 255
+
+
+@pytest.mark.parametrize("lost", ["its batch was released", "its batch is not in the database any more"])
+async def test_what_is_our_own_and_was_lost_freezes_the_registry_and_runs_nothing_anew(
+    watched: Relayer,
+    seal_jobs: SealJobs,
+    signer: KeystoreSigner,
+    superuser: psycopg.Connection[Any],
+    lost: str,
+) -> None:
+    await index(watched)
+    await seal_jobs([0, 700])
+    words = [
+        Word(number, int.from_bytes(mask), root)
+        for number, mask, root in await watched.rows(
+            "SELECT index, mask, root FROM batch_words ORDER BY index"
+        )
+    ]
+    superuser.execute("UPDATE jobs SET state = 'completed', batch_id = NULL")
+    superuser.execute(
+        """UPDATE batches SET state = 'released', released_number = 1, released_hash = root,
+                              released_block_time = now(), returned_at = now()"""
+    )
+    if lost != "its batch was released":
+        # What is left is an earlier transaction of the account's.
+        superuser.execute(
+            """INSERT INTO chain_txs (id, chain_id, sender, nonce, purpose, batch_id, target, calldata, state, lease_epoch,
+                                      settled_number, settled_hash,
+                                      created_at, updated_at)
+               SELECT id, %s, %s, 77, 'confirm_batch', id, %s, '', 'reverted', 1, 1, root, now(), now() FROM batches""",
+            [watched.registry.chain_id, signer.address, watched.registry.address],
+        )
+        superuser.execute("DELETE FROM batch_words; DELETE FROM batch_leaves; DELETE FROM batches")
+    await watched.confirm(signer, words)
+    await watched.rpc.call("anvil_mine", ["0x3"])
+    await index(watched)
+    assert await watched.rows("SELECT DISTINCT state FROM jobs") == [("completed",)]
+    ((reason,),) = await watched.rows("SELECT frozen_reason FROM registry_states")
+    assert "is final and our own" in reason
 
 
 async def test_finished_jobs_whose_tickets_others_spent_run_anew_and_are_never_sealed(

@@ -16,6 +16,7 @@ from relayer.chain.providers import Providers
 from relayer.chain.signer import SignerUnavailableError
 from relayer.chain.verifier import Rpc, verify_on_chain
 from relayer.local.anvil import Anvil
+from relayer.seal.tree import Word
 from relayer.seal.verify import Outcome, Pin
 from relayer.store.database import Database
 from relayer.store.registries import RegistryRow
@@ -119,6 +120,21 @@ async def test_a_lane_goes_on_when_its_quorum_is_one(relayer: Relayer, seal_jobs
     await relayer.send()
     await relayer.finalize()
     assert await batches(relayer) == [(3, "final", None)]
+
+
+async def test_a_lane_that_opens_for_what_is_spent_already_waits_for_the_event(
+    relayer: Relayer, seal_jobs: SealJobs, signer: KeystoreSigner
+) -> None:
+    await seal_jobs([LANE])
+    await relayer.send()
+    assert await batches(relayer) == [(3, "held", "quorum")]
+    await set_quorum(relayer, 3, 1)
+    await relayer.confirm(signer, [Word(LANE >> 8, 1, bytes(31) + b"\x01")])
+    relayer.clock.now += QUORUM_HELD_FOR
+    assert await relayer.send() <= 1
+    # Whose it is, the event says when it is final; the batch is not offered again and again meanwhile.
+    assert await batches(relayer) == [(3, "sending", None)]
+    assert await slots(relayer) == []
 
 
 async def test_what_tells_of_another_quorum_lets_its_lane_be_tried_at_once(

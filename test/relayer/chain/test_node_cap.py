@@ -15,6 +15,7 @@ from relayer.chain.fee import GWEI
 from relayer.chain.keystore import KeystoreSigner
 from relayer.chain.providers import Providers
 from relayer.chain.rpc import JsonRpc
+from relayer.chain.slot_repository import Stamp
 
 # A batch of the tests has some 100,000 gas: its first transaction costs 35 thousandths of an ether at most.
 BASE_FEE = 200 * GWEI
@@ -160,3 +161,22 @@ async def test_replacements_stay_under_a_cap_that_is_known(chain: Any, node: Nod
     await sender.run_pass(epoch)
     assert await chain.confirmed() == [seal.root]
     assert await chain.slots() == [(0, "final", 3)]
+
+
+async def test_what_no_node_takes_need_not_be_outbid_by_its_cancellation(chain: Any, node: Node) -> None:
+    await chain.seal()
+    epoch = await chain.lease("sender")
+    rpc, _ = await node(20)
+    sender = chain.sender(rpc=rpc)
+    await sender.run_pass(epoch)
+    assert [last_class for _, last_class in await _attempts(chain)] == ["node_limit"]
+    # The market falls so low that five times of it is less than what nobody took.
+    await chain.rpc.call("anvil_setNextBlockBaseFeePerGas", [hex(GWEI)])
+    await chain.mine()
+    async with chain.db.transaction() as conn:
+        ((slot,),) = await (await conn.execute("SELECT id FROM chain_txs")).fetchall()
+        assert await slot_repository.cancel(conn, slot, Stamp(epoch, chain.clock()))
+    await sender.run_pass(epoch)
+    await chain.mine(3)
+    await sender.run_pass(epoch)
+    assert await chain.slots() == [(0, "cancelled", 2)]

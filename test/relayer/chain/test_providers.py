@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from relayer.chain.answers import AnswerClass
 from relayer.chain.depth import DepthFinalRpc
 from relayer.chain.health import FinalityViolationError, HealthPolicy, NodeState, WrongChainError
-from relayer.chain.node import BlockRef, Node
+from relayer.chain.node import Block, BlockRef, Node, Sight
 from relayer.chain.provider_metrics import ProviderMetrics
 from relayer.chain.providers import Providers
 from relayer.chain.rpc import JsonRpc, RpcThrottledError, RpcUnavailableError
@@ -223,6 +223,27 @@ async def test_a_node_is_held_to_what_is_on_record_as_final_by_who_sees_it_first
     behind.remember(BlockRef(known.number, known.hash))
     await behind.look()
     assert states(behind) == [NodeState.ALIVE]
+
+
+async def test_a_node_is_not_held_to_what_it_was_not_asked_for(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    providers = pool.providers(pool.first)
+    first, later = [await Node(pool.first).block(height) for height in (3, 4)]
+    assert first is not None
+    assert later is not None
+    providers.remember(BlockRef(first.number, first.hash))
+    sight = Node.sight
+
+    async def slow(self: Node, remembered: Block | BlockRef | None) -> Sight:
+        seen = await sight(self, remembered)
+        # Somebody else has read on meanwhile.
+        providers.remember(BlockRef(later.number, later.hash))
+        return seen
+
+    monkeypatch.setattr(Node, "sight", slow)
+    await providers.look()
+    assert states(providers) == [NodeState.ALIVE]
 
 
 async def test_a_final_height_that_falls_back_is_waited_for(pool: Pool) -> None:
