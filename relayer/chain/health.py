@@ -138,8 +138,7 @@ class NodeHealth:
             height, now = known.number, sight.remembered
             is_final = self.finalized is not None or (sight.finalized and sight.finalized.number >= height)
             # What is on record may have moved on while the node was asked for what was known before.
-            is_same_height = now is not None and now.number == height
-            if is_final and is_same_height and now.hash != known.hash:
+            if is_final and now is not None and now.number == height and now.hash != known.hash:
                 self._broken = (
                     f"its block {height} was final as 0x{known.hash.hex()} and is 0x{now.hash.hex()} now"
                 )
