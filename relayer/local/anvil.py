@@ -32,7 +32,7 @@ class Anvil(EmbeddedServer):
 
     `hardfork` is a past one, such as `berlin`; else it is the newest. With `persist` the chain goes on after a stop, and after a SIGKILL without what the last second or two brought. A
     finalized block is two behind the head; with blocks a second or more apart it is in a whole dump by then and is not
-    lost.
+    lost, unless the machine takes most of a second for a dump.
 
     anvil's own `--preserve-historical-states` is not used: it writes the whole state of every block with every dump
     (450 MB after 2,500 blocks, seconds a dump) and still cannot read at `finalized` once more states than its limit
