@@ -5,7 +5,7 @@ from uuid import UUID
 import structlog
 
 from relayer.chain.answers import AnswerClass
-from relayer.chain.fee import Keep, Market
+from relayer.chain.fee import Fee, Keep, Market
 from relayer.chain.fees import Fees
 from relayer.chain.gas import MAX_GAS
 from relayer.chain.ledger import Ledger, View
@@ -132,11 +132,12 @@ class Bumping:
         old = slot.dearest.fee
         ceiling = self._fees.ceiling(market, gas=gas, balance=view.account.balance, node_cap=slot.node_cap)
         self._metrics.priced(old.max_fee, ceiling.amount)
-        must = slot.newest is None or slot.newest.last_class in _REFUSED
-        fee = market.bump(old, ceiling.amount, refused=must)
         if slot.dearest.last_class is AnswerClass.NODE_LIMIT:
             # Nothing of the nonce is in a pool, so that nothing has to be outbid.
-            fee = market.bid(ceiling.amount)
+            fee: Fee | Keep = market.bid(ceiling.amount)
+        else:
+            must = slot.newest is None or slot.newest.last_class in _REFUSED
+            fee = market.bump(old, ceiling.amount, refused=must)
         if isinstance(fee, Keep):
             if self._is_news(slot, fee):
                 self._metrics.kept(fee)
