@@ -1,10 +1,7 @@
 """`jobseal admin reconcile`, `thaw` and `rebuild`: whether database and chain agree, and what is done where they did not."""
 
-import logging
-import sys
 from typing import Annotated, Any
 
-import structlog
 import typer
 
 from relayer.batches.differences import RULES
@@ -20,14 +17,6 @@ from relayer.store.database import Database
 DIFFERENT = 1
 
 
-def quiet() -> None:
-    """Leave what loops log to the loops: a command tells of the outcome, once."""
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-
-
 @one_line_errors
 def reconcile(
     *,
@@ -40,7 +29,6 @@ def reconcile(
 
     With the relayer's settings: JOBSEAL_DATABASE_URL, JOBSEAL_REGISTRY_… and JOBSEAL_CHAIN_….
     """
-    quiet()
     from relayer.app import reconciling  # noqa: PLC0415 - loads every loop, which no other command needs
 
     async def work(db: Database) -> Report:
@@ -79,7 +67,6 @@ def rebuild() -> None:
     As the owner, JOBSEAL_OWNER_DATABASE_URL, with JOBSEAL_BLOBS_FOLDER, JOBSEAL_BATCHER_MANIFEST_KEY, JOBSEAL_REGISTRY_… and
     JOBSEAL_CHAIN_…. No `jobseal relayer` may run. A rebuild that was cut short is run again.
     """
-    quiet()
     from relayer.app import rebuilding  # noqa: PLC0415 - see above
 
     async def work(db: Database) -> Rebuilt:
